@@ -1,0 +1,59 @@
+"""What commands print: results on stdout, everything else on stderr, names of files exactly as they are."""
+
+import json
+import os
+import sys
+from typing import Any
+
+from i2i.errors import UserError
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Silence `say`; errors and results still come."""
+    global _quiet  # noqa: PLW0603 (one process, one terminal)
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    return _quiet
+
+
+def say(text: str) -> None:
+    """Tell the person something that is not the result."""
+    if not _quiet:
+        _line(text, sys.stderr)
+
+
+def result(text: str) -> None:
+    """Print what the command was asked for."""
+    _line(text, sys.stdout)
+
+
+def result_json(value: Any) -> None:
+    """Print one JSON document on one line."""
+    result(json.dumps(value))
+
+
+def fail(error: UserError) -> None:
+    """One sentence, then what to do."""
+    _line(f"{_coloured('error:', '31')} {error.message}", sys.stderr)
+    if error.hint:
+        _line(f"{_coloured('hint:', '36')} {error.hint}", sys.stderr)
+
+
+def next_command(command: str) -> None:
+    """Every command ends by saying what comes next."""
+    say(f"{_coloured('next:', '36')} {command}")
+
+
+def _line(text: str, stream: Any) -> None:
+    """Print without markup or wrapping; what the stream cannot encode (an odd file name) is escaped."""
+    encoding = stream.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def _coloured(text: str, code: str) -> str:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stderr.isatty()
+    return text if plain else f"\x1b[1;{code}m{text}\x1b[0m"

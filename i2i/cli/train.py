@@ -1,0 +1,167 @@
+"""`i2i train` and `i2i resume`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from i2i.cli import messages
+
+if TYPE_CHECKING:
+    from i2i.config import Config
+    from i2i.runs import Prepared
+
+TRAIN_HELP = """Train a method on a folder of images, or on a data set known by name.
+
+Examples:
+
+    i2i train cyclegan --data scenes --preset quick       # the built-in data, minutes on a CPU
+
+    i2i train pix2pix --data facades/ --direction BtoA    # side-by-side pairs, or A/ and B/
+
+    i2i train cyclegan --data horse2zebra                 # downloaded by name
+
+    i2i train pix2pix --data my/ --set model.lambda_l1=50 --dry-run
+
+Any setting of `i2i config METHOD` can be given: as an option below, in a --config file, or as --set key=value.
+"""
+
+
+def train(
+    method: Annotated[str, typer.Argument(help="Which method to train; `i2i methods` lists them.", show_default=False)],
+    data: Annotated[str | None, typer.Option("--data", "-d", help="A folder, a manifest, A,B (two folders), or a known name.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", "-p", help="Shipped settings; `i2i config METHOD` lists them.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file, such as the config.yaml of a run.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder. [default: runs/METHOD-DATA-001]")] = None,
+    direction: Annotated[str | None, typer.Option(help="AtoB or BtoA: which side is the input.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Length of the run in steps.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Length of the run in epochs.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images per step (and per process).")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the square crops, in pixels.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Drives weights, order, crops, history and noise.")] = None,
+    compile: Annotated[bool | None, typer.Option("--compile", help="Compile the networks; pays on GPUs.")] = None,
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="Any setting: key=value. Can be repeated.")] = None,
+    init_from: Annotated[Path | None, typer.Option(help="Start from the weights of a run or a model file.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show config, data and networks, then stop.")] = False,
+) -> None:
+    from i2i.config import Layer, from_assignments, from_file
+    from i2i.config import preset as shipped
+
+    from i2i.methods import chosen
+
+    chosen(method)
+    from i2i import runs
+
+    options: dict[str, dict[str, Any]] = {
+        "data": {"source": data, "direction": direction, "size": size},
+        "train": {"epochs": epochs, "steps": steps, "batch": batch, "device": device, "precision": precision, "seed": seed, "compile": compile},
+    }
+    given = {section: {key: value for key, value in values.items() if value is not None} for section, values in options.items()}
+    layers = [
+        *([shipped(method, preset)] if preset else []),
+        *([from_file(config)] if config else []),
+        *(Layer(f"--{'data' if key == 'source' else key}", {section: {key: value}}) for section, values in given.items() for key, value in values.items()),
+        from_assignments(assignments or []),
+    ]
+    prepared = runs.prepare(runs.configure(method, layers), messages.say)
+    for line in prepared.said:
+        messages.say(f"data: {line}")
+    if dry_run:
+        _describe(prepared)
+        return
+    name = Path(prepared.config.data.source.split(",")[0]).stem if data is None or Path(data).exists() else data.partition(",")[0]
+    folder = _shared_folder(prepared, out, Path(name).name)
+    _train(folder, prepared, init_from)
+
+
+train.__doc__ = TRAIN_HELP
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
+) -> None:
+    """Go on with a run that was stopped, exactly where its last checkpoint stands. No option is needed.
+
+    Example:
+
+        i2i resume runs/cyclegan-horse2zebra-001
+    """
+    from i2i import runs
+
+    _train(run, runs.prepare(runs.saved_config(run), messages.say))
+
+
+def _shared_folder(prepared: "Prepared", out: Path | None, name: str) -> Path:
+    """The run's folder, made by the first of several processes and told to the others."""
+    from i2i import runs
+    from i2i.training import ranks
+
+    group = ranks.join()
+    return Path(group.tell(lambda: str(runs.create(prepared, out, name))))
+
+
+def _train(folder: Path, prepared: "Prepared", initial: Path | None = None) -> None:
+    from i2i import runs
+    from i2i.cli.screen import Screen
+    from i2i.training import ranks
+
+    try:
+        with Screen() as screen:
+            trainer = runs.trainer(folder, prepared, screen, initial)
+            if trainer.finished:
+                messages.say(f"'{folder}' is trained to its end: there is nothing to do")
+            else:
+                if trainer.ranks.is_first:
+                    screen.say(f"training in {folder} on {trainer.precision.device} in {trainer.precision.name}")
+                trainer.run()
+    finally:
+        ranks.leave()
+    if trainer.ranks.is_first:
+        _say_what_comes_next(folder, prepared)
+
+
+def _say_what_comes_next(folder: Path, prepared: "Prepared") -> None:
+    """The command that uses the run, on images that it has not seen where there are some."""
+    shown = (prepared.held_out or prepared.train).a[0].path.parent
+    messages.say(f"done: {folder}/model.safetensors; sample sheets in {folder}/samples")
+    messages.next_command(f"i2i translate {folder} {shown} -o {folder}/translated")
+
+
+def _describe(prepared: "Prepared") -> None:
+    """What a dry run shows: every setting with its source, then the networks with their sizes."""
+    import torch
+
+    from i2i import runs
+
+    show_config(prepared.config)
+    with torch.device("meta"):
+        method = runs.build(prepared.config)
+    for player, networks in method.players().items():
+        for network in networks:
+            name = next(n for n, m in method.named_children() if m is network)
+            count = sum(p.numel() for p in network.parameters())
+            messages.result(f"# player {player}: {name}, {type(network).__name__}, {count:,} parameters")
+    messages.say("dry run: nothing was written")
+
+
+def show_config(config: "Config") -> None:
+    """A configuration as YAML that can be used again, with the source of each value in a comment."""
+    from i2i.config import dump, flat
+
+    lines = []
+    for key, value in flat(config.tree()).items():
+        text = dump({"": value}).strip().removeprefix("'': ").replace("\n", " ")
+        lines.append((key, text, config.sources.get(key, "")))
+    messages.result(f"method: {config.method}")
+    section: list[str] = []
+    for key, text, source in lines[1:]:
+        *groups, leaf = key.split(".")
+        for depth, group in enumerate(groups):
+            if section[depth : depth + 1] != [group]:
+                messages.result(f"{'  ' * depth}{group}:")
+                section = groups[: depth + 1]
+        section = groups
+        messages.result(f"{'  ' * len(groups) + leaf + ': ' + text:<44}# {source}")
+

@@ -1,0 +1,290 @@
+"""Layered, typed configuration that knows where every value came from.
+
+Defaults in the code < preset < `--config FILE` < named options < `--set key=value`. Later layers win, key by key.
+"""
+
+import difflib
+import importlib.resources
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from i2i.domain import Domain
+from i2i.errors import UserError
+from i2i.settings import Settings
+
+Tree = dict[str, Any]
+
+
+class DataSettings(Settings):
+    """What to learn from. Defaults: resize to 286, crop 256, mirror (Isola et al. 2017, section 6.2), scaled with `size`."""
+
+    source: str = ""
+    layout: Literal["auto", "side-by-side", "two-folders", "manifest"] = "auto"
+    direction: Literal["AtoB", "BtoA"] = "AtoB"
+    size: int = Field(256, ge=1)
+    """The side of the square crop that is trained on, in pixels."""
+    load_size: int | None = Field(None, ge=1)
+    """The side after resizing, before the crop; null: 286/256 of `size`, as published."""
+    resize: Literal["square", "shorter", "none"] = "square"
+    """square: both sides become `load_size`, as published · shorter: the shorter side does · none: crops of the original."""
+    flip: bool = True
+    cache_gb: float | None = Field(None, ge=0)
+    """Memory for decoded images; null: a quarter of what is free; 0: decode every time."""
+    workers: int | None = Field(None, ge=0)
+    """Threads that prepare batches; null: none on the CPU, where they would take time from training, else up to 4."""
+    x: Domain | None = None
+    y: Domain | None = None
+
+    @property
+    def resized(self) -> int:
+        return self.load_size or round(self.size * 286 / 256)
+
+
+class TrainSettings(Settings):
+    """How to learn. Defaults: both papers' Adam, rates and 100 + 100 epochs."""
+
+    epochs: float | None = Field(200, gt=0)
+    steps: int | None = Field(None, ge=1)
+    """The length in steps; null: `epochs` decide."""
+    batch: int = Field(1, ge=1)
+    schedule: Literal["linear", "constant", "cosine"] = "linear"
+    decay_from: float = Field(0.5, ge=0, le=1)
+    """The share of the run after which a linear schedule decays: 100 of 200 epochs."""
+    lr: float = Field(2e-4, gt=0)
+    player_lr: dict[str, float] = {}
+    """Learning rates that differ, by player, such as {D: 4e-4} (two time-scales, Heusel et al. 2017)."""
+    betas: tuple[float, float] = (0.5, 0.999)
+    clip: float | None = Field(None, gt=0)
+    """Largest gradient norm of a player; null: no clipping, as published."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """Decay of the moving average of the generators' weights per step; 0: none, as published."""
+    seed: int = Field(0, ge=0)
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool = False
+    log_every: int = Field(20, ge=1)
+    sample_every: int = Field(500, ge=1)
+    save_every: int = Field(1000, ge=1)
+    save_minutes: float = Field(15, gt=0)
+    """A checkpoint is also written when the last one is older than this."""
+    keep: int = Field(2, ge=1)
+    """How many checkpoints stay on the disk."""
+    samples: int = Field(4, ge=0)
+    """How many fixed images the sample sheets show."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole configuration. `sources` says for each key, such as "train.lr", which layer its value came from."""
+
+    method: str
+    model: Settings
+    data: DataSettings
+    train: TrainSettings
+    sources: dict[str, str] = field(default_factory=dict, compare=False)
+
+    def tree(self) -> Tree:
+        """Plain values, as in `config.yaml`."""
+        parts = {name: getattr(self, name).model_dump(mode="json") for name in SECTIONS}
+        return {"method": self.method, **parts}
+
+    def replaced(self, source: str, **changes: Tree) -> "Config":
+        """A copy with some values changed; `changes` holds a tree for each section."""
+        return _validated(self.method, type(self.model), _merged(self.tree(), changes), self.sources | _sources(changes, source))
+
+
+SECTIONS = ("model", "data", "train")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Some values and where they came from, such as ("preset 'small'", {"train": {"batch": 4}})."""
+
+    source: str
+    tree: Tree
+
+
+def resolve(method: str, model: type[Settings], layers: list[Layer]) -> Config:
+    """Lay the layers over the defaults, later ones on top, and check every value. Raises UserError for the first wrong one."""
+    defaults = {"model": model(), "data": DataSettings(), "train": TrainSettings()}
+    tree: Tree = {name: part.model_dump(mode="json") for name, part in defaults.items()}
+    sources = _sources(tree, "default")
+    for layer in layers:
+        named = layer.tree.get("method", method)
+        if named != method:
+            raise UserError(f"{layer.source} is for the method '{named}', not '{method}'", f"i2i train {named} …")
+        values = {key: value for key, value in layer.tree.items() if key not in ("method", "made_with")}
+        values = _one_length(values)
+        sources |= _sources(values, layer.source)
+        tree = _merged(tree, values)
+    return _validated(method, model, tree, sources)
+
+
+def preset(method: str, name: str) -> Layer:
+    """The shipped preset `name` of a method."""
+    shipped = presets(method)
+    if name not in shipped:
+        raise UserError(f"{method} has no preset '{name}'", _meant(name, shipped) or f"there are: {', '.join(shipped)}")
+    file = importlib.resources.files("i2i.presets") / f"{method}-{name}.yaml"
+    return Layer(f"preset '{name}'", parse(file.read_text(), f"preset '{name}'"))
+
+
+def presets(method: str) -> dict[str, str]:
+    """The presets of a method: name -> what its first comment line says of it."""
+    files = importlib.resources.files("i2i.presets").iterdir()
+    mine = sorted((f for f in files if f.name.startswith(f"{method}-") and f.name.endswith(".yaml")), key=lambda f: f.name)
+    return {f.name[len(method) + 1 : -5]: f.read_text().splitlines()[0].lstrip("# ") for f in mine}
+
+
+def from_file(path: Path) -> Layer:
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the config file '{path}': {error}") from None
+    return Layer(f"'{path}'", parse(text, f"'{path}'"))
+
+
+def from_assignments(assignments: list[str]) -> Layer:
+    """`--set train.lr=1e-4` and the like. Values are read as in a config file."""
+    tree: Tree = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not re.fullmatch(r"\w+(\.\w+)+", key):
+            raise UserError(f"--set takes key=value with a dotted key, not '{assignment}'", "such as --set train.lr=1e-4")
+        tree = _merged(tree, _nested(key, _load(value, f"--set {key}")))
+    return Layer("--set", tree)
+
+
+def parse(text: str, where: str) -> Tree:
+    """YAML text as a tree of plain values."""
+    tree = _load(text, where)
+    if not isinstance(tree, dict | NoneType) or not all(isinstance(key, str) for key in tree or {}):
+        raise UserError(f"{where} does not hold settings", "it should look like: train: {batch: 4}")
+    return tree or {}
+
+
+def dump(tree: Tree) -> str:
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def flat(tree: Tree, prefix: str = "") -> dict[str, Any]:
+    """{"train": {"lr": 1}} -> {"train.lr": 1}. Lists and empty trees are values."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        leaves |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return leaves
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its two traps: 2e-4 is a number (PyYAML reads a string), and off, on, yes and no are words."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float", ":timestamp"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+    list("-+0123456789."),
+)
+
+
+def _load(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _nested(key: str, value: Any) -> Tree:
+    first, _, rest = key.partition(".")
+    return {first: _nested(rest, value) if rest else value}
+
+
+def _merged(below: Tree, above: Tree) -> Tree:
+    """`above` laid over `below`, key by key."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _sources(tree: Tree, source: str) -> dict[str, str]:
+    return dict.fromkeys(flat(tree), source)
+
+
+def _one_length(tree: Tree) -> Tree:
+    """A layer that gives epochs takes back the steps of the layers below, and says so by a null."""
+    train = tree.get("train")
+    if isinstance(train, dict) and train.get("epochs") is not None and "steps" not in train:
+        return tree | {"train": {**train, "steps": None}}
+    return tree
+
+
+def _validated(method: str, model: type[Settings], tree: Tree, sources: dict[str, str]) -> Config:
+    for key in tree:
+        if key not in (*SECTIONS, "method"):
+            raise _unknown(key, (*SECTIONS, "method"), sources)
+    parts: dict[str, Any] = {}
+    for name, kind in zip(SECTIONS, (model, DataSettings, TrainSettings), strict=True):
+        try:
+            parts[name] = kind.model_validate(tree[name])
+        except ValidationError as error:
+            raise _explained(name, kind, error, sources) from None
+    if parts["train"].epochs is None and parts["train"].steps is None:
+        raise UserError("neither train.epochs nor train.steps says how long to train", "--epochs 100")
+    known = flat({name: part.model_dump(mode="json") for name, part in parts.items()})
+    return Config(method, sources={key: _source(key, sources) for key in known}, **parts)
+
+
+def _explained(section: str, kind: type[BaseModel], error: ValidationError, sources: dict[str, str]) -> UserError:
+    """The first thing that is wrong, as one sentence that names the key, its value and where it came from."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    key = ".".join([section, *place])
+    if first["type"] == "extra_forbidden":
+        return _unknown(key, [f"{section}.{known}" for known in _keys(kind)], sources)
+    expected = first["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("should be", "must be")
+    if not expected.startswith("must"):
+        expected = f"is wrong: {expected}"
+    return UserError(f"{key} {expected}, but {_source(key, sources)} says {first['input']!r}")
+
+
+def _unknown(key: str, known: Any, sources: dict[str, str]) -> UserError:
+    return UserError(f"there is no setting '{key}' (from {_source(key, sources)})", _meant(key, known))
+
+
+def _source(key: str, sources: dict[str, str]) -> str:
+    """The source of a key, or of the nearest key above or below it."""
+    while key not in sources and "." in key:
+        below = [source for name, source in sources.items() if name.startswith(f"{key}.")]
+        if below:
+            return below[0]
+        key = key.rpartition(".")[0]
+    return sources.get(key, next((s for name, s in sources.items() if name.startswith(f"{key}.")), "default"))
+
+
+def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every key that a group of settings has, nested ones dotted."""
+    keys = []
+    for name, about in kind.model_fields.items():
+        keys.append(f"{prefix}{name}")
+        for inner in (about.annotation, *get_args(about.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                keys += _keys(inner, f"{prefix}{name}.")
+    return keys
+
+
+def _meant(word: str, known: Any) -> str | None:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean '{close[0]}'?" if close else None

@@ -1,0 +1,279 @@
+"""Which images lie in a folder, and which layout they follow: detected, and said."""
+
+import csv
+import io
+import json
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from i2i import images
+from i2i.errors import UserError
+
+Half = Literal["left", "right"]
+SPLITS = ("train", "val", "test")
+NAMED_SIDES = (("A", "B"), ("synthetic", "real"))
+FITTING = (
+    "it needs train/ with side-by-side images, or trainA/ and trainB/, or A/ and B/, or a .csv with the columns A and B;"
+    " FOLDER_A,FOLDER_B joins any two folders"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One picture: a file, or one half of a file that holds two side by side. `name` is what partners share."""
+
+    path: Path
+    name: str
+    half: Half | None = None
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The two sides of one split, each in order of name."""
+
+    a: Sequence[Source]
+    b: Sequence[Source]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A data set as it lies on the disk: its splits by name ("train" always), and one line that says how it was read."""
+
+    layout: str
+    splits: dict[str, Sides]
+    said: str
+
+    @property
+    def held_out(self) -> Sides | None:
+        """The split that training does not see, if there is one."""
+        return self.splits.get("val") or self.splits.get("test")
+
+
+def find(root: str | Path, layout: str = "auto") -> Found:
+    """Read the layout of a folder, a manifest file, or "FOLDER_A,FOLDER_B".
+
+    Raises UserError where nothing fits, with what lies there and the layouts that would fit.
+    """
+    if layout not in ("auto", *READERS):
+        raise UserError(f"there is no layout '{layout}'", f"there are: auto, {', '.join(READERS)}")
+    try:
+        joined = _joined(str(root))
+        if joined:
+            return _must_be_two_folders(*joined)
+        for name in READERS if layout == "auto" else [layout]:
+            found = READERS[name](Path(root), layout == "auto")
+            if found:
+                return found
+        _refuse(Path(root), layout)
+    except OSError as error:
+        raise UserError(f"cannot read '{error.filename}': {error.strerror}", "check the name, who owns it and its mode") from error
+
+
+def pairs(sides: Sides) -> tuple[list[tuple[Source, Source]], list[Source]]:
+    """The (a, b) that share a name, in order of name, and every source that is left without a partner."""
+    b_named = {b.name: b for b in sides.b}
+    matched = [(a, b_named[a.name]) for a in sides.a if a.name in b_named]
+    names = {a.name for a, _ in matched}
+    return matched, [source for source in (*sides.a, *sides.b) if source.name not in names]
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every image below a folder, in natural order (2 before 10). Hidden files, hidden folders and linked folders are left out."""
+    files = []
+    for where, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [Path(where, n) for n in names if not n.startswith(".") and Path(n).suffix.lower() in images.SUFFIXES]
+    return sorted(files, key=lambda file: natural(str(file.relative_to(folder))))
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """A sorting key in which numbers count as numbers."""
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text)]
+
+
+# Two folders
+
+
+def _two_folders(root: Path, _: bool) -> Found | None:
+    """trainA/ trainB/ · train/A train/B · A/train B/train · A/ B/ · two folders of any name, in train/ or at the top."""
+    inner, outer = _two_subfolders(root / "train"), _two_subfolders(root)
+    found = _from_splits(root, lambda split: (f"{split}A", f"{split}B"))
+    if not found and inner:
+        found = _from_splits(root, lambda split: (f"{split}/{inner[0]}", f"{split}/{inner[1]}"))
+    if not found and outer:
+        found = _from_splits(root, lambda split: (f"{outer[0]}/{split}", f"{outer[1]}/{split}"))
+    if not found and outer:
+        found = _from_splits(root, lambda split: outer, splits=("train",))
+    return found
+
+
+def _two_subfolders(folder: Path) -> tuple[str, str] | None:
+    """The names of the two sides in a folder: known ones among others, or those of the only two folders, in order of name."""
+    names = sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")) if folder.is_dir() else []
+    for a, b in NAMED_SIDES:
+        if {a, b} <= set(names):
+            return a, b
+    splits = {f"{split}{side}" for split in SPLITS for side in ("", "A", "B")}
+    return (names[0], names[1]) if len(names) == 2 and not set(names) & splits else None
+
+
+def _from_splits(root: Path, sides: Callable[[str], tuple[str, str]], splits: Iterable[str] = SPLITS) -> Found | None:
+    """Two folders for each split, whose names `sides` knows; None unless there is something to train on."""
+    found = {}
+    for split in splits:
+        a, b = (root / name for name in sides(split))
+        if a.is_dir() and b.is_dir():
+            found[split] = Sides(_sources(a), _sources(b))
+    found = {split: sides for split, sides in found.items() if sides.a and sides.b}
+    a_name, b_name = sides("train")
+    return Found("two-folders", found, f"two folders: '{a_name}' is A, '{b_name}' is B") if "train" in found else None
+
+
+def _joined(root: str) -> tuple[Path, Path] | None:
+    """The two of "FOLDER_A,FOLDER_B". A folder's own name may hold commas, so the split that exists wins."""
+    if "," not in root or Path(root).exists():
+        return None
+    parts = root.split(",")
+    ways = [(Path(",".join(parts[:i])), Path(",".join(parts[i:]))) for i in range(1, len(parts))]
+    return next(((a, b) for a, b in ways if a.exists() and b.exists()), ways[0])
+
+
+def _must_be_two_folders(a: Path, b: Path) -> Found:
+    sides = []
+    for folder in (a, b):
+        if not folder.is_dir():
+            raise UserError(f"there is no folder '{folder}'", "FOLDER_A,FOLDER_B names two folders, without a space between")
+        sides.append(_sources(folder))
+        if not sides[-1]:
+            raise UserError(f"'{folder}' holds no images", f"known are {' '.join(sorted(images.SUFFIXES))}")
+    return Found("two-folders", {"train": Sides(*sides)}, f"two folders: '{a}' is A, '{b}' is B")
+
+
+def _sources(folder: Path) -> list[Source]:
+    """The images of one side; a.jpg and a.png in one folder would both be `a`, so they keep their suffix."""
+    files = image_files(folder)
+    # macOS writes accents as two characters, other systems as one
+    names = [unicodedata.normalize("NFC", file.relative_to(folder).as_posix()) for file in files]
+    stems = [name.removesuffix(file.suffix) for name, file in zip(names, files, strict=True)]
+    count = Counter(stems)
+    return [
+        Source(file, stem if count[stem] == 1 else name) for file, stem, name in zip(files, stems, names, strict=True)
+    ]
+
+
+# Side by side
+
+
+def _side_by_side(root: Path, guessing: bool) -> Found | None:
+    """train/ [val/ test/] with images that hold A left and B right; or a bare folder of such images."""
+    if not root.is_dir():
+        return None
+    bare = not (root / "train").is_dir()
+    folders = {"train": root} if bare else {split: root / split for split in SPLITS if (root / split).is_dir()}
+    splits = {split: _sources(folder) for split, folder in folders.items()}
+    if bare:  # what lies deeper may be anything, such as trainA/ without its trainB/
+        splits["train"] = [source for source in splits["train"] if source.path.parent == root]
+    if not splits["train"] or (guessing and not _look_double(splits["train"])):
+        return None
+    halves = {split: _halves(sources) for split, sources in splits.items() if sources}
+    return Found("side-by-side", halves, "side by side: A is the left half, B the right half")
+
+
+def _look_double(sources: Sequence[Source]) -> bool:
+    """Whether most of a few images are clearly wider than high. Files that cannot be read have no say."""
+    sizes = []
+    for source in sources[:: max(1, len(sources) // 9)]:
+        try:
+            header = images.header(source.path)
+        except images.ImageError:
+            continue
+        sizes.append(header.width >= 1.25 * header.height)
+    return 2 * sum(sizes) >= len(sizes)
+
+
+def _halves(sources: Iterable[Source]) -> Sides:
+    sources = list(sources)
+    return Sides([Source(s.path, s.name, "left") for s in sources], [Source(s.path, s.name, "right") for s in sources])
+
+
+# Manifests
+
+
+def _manifest(root: Path, _: bool) -> Found | None:
+    """A .csv or .jsonl with the columns A and B (paths, relative to the file), and perhaps `split`."""
+    if root.suffix.lower() not in (".csv", ".jsonl") or not root.is_file():
+        return None
+    splits: dict[str, tuple[list[Source], list[Source]]] = {}
+    for number, row in enumerate(_rows(root), start=1):
+        a, b, split = _row(row, f"row {number} of '{root}'")
+        sides = splits.setdefault(split, ([], []))
+        for side, path in zip(sides, (a, b), strict=True):
+            side.append(Source(root.parent / path, f"{number:09d}"))
+    if "train" not in splits:
+        raise UserError(f"'{root}' has no row to train on", "every row names two images, in the columns A and B")
+    return Found("manifest", {split: Sides(*sides) for split, sides in splits.items()}, f"manifest: columns A and B of '{root.name}'")
+
+
+def _row(row: object, where: str) -> tuple[str, str, str]:
+    """A, B and the split of one row."""
+    values = row if isinstance(row, dict) else {}
+    a, b, split = (values.get(column) or "" for column in ("A", "B", "split"))
+    if not (a and b and isinstance(a, str) and isinstance(b, str)):
+        raise UserError(f"{where} lacks A or B", "every row names two images, in the columns A and B")
+    if split not in ("", *SPLITS):
+        raise UserError(f"{where} is for the split '{split}'", f"splits are {', '.join(SPLITS)}; a row without one is for train")
+    return a, b, split or "train"
+
+
+def _rows(path: Path) -> Iterable[object]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".jsonl":
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
+        return list(csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read the manifest '{path}': {error}", "save it as UTF-8 text") from None
+
+
+# In the order in which they are tried; each gets the root, and whether it is only a guess
+READERS: dict[str, Callable[[Path, bool], Found | None]] = {
+    "two-folders": _two_folders,
+    "side-by-side": _side_by_side,
+    "manifest": _manifest,
+}
+
+
+# What lies there instead
+
+
+def _refuse(root: Path, layout: str) -> NoReturn:
+    if not root.exists():
+        raise UserError(f"there is no folder '{root}'", "i2i data list shows the data sets known by name")
+    if root.is_file():
+        raise UserError(f"'{root}' is a file, not a data set", FITTING)
+    if (root / "train_label").is_dir() and (root / "train_img").is_dir():
+        raise UserError(
+            f"'{root}' has label maps (train_label/ and train_img/), a layout that no method here can be trained on yet",
+            f"two of its folders can be joined where their names match: '{root}/train_label,{root}/train_img'",
+        )
+    as_what = "" if layout == "auto" else f" as '{layout}'"
+    raise UserError(f"'{root}' holds no layout that can be trained on{as_what}: {_contents(root)}", FITTING)
+
+
+def _contents(root: Path) -> str:
+    """How many images lie where in a folder, in a few words."""
+    folders = sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
+    inside = [f"{len(image_files(folder))} in {folder.name}/" for folder in folders]
+    direct = sum(file.parent == root for file in image_files(root))
+    more = f" and {len(inside) - 6} more folders" if len(inside) > 6 else ""
+    return f"images: {', '.join([str(direct), *inside[:6]])}{more}"
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error

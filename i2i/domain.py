@@ -1,0 +1,121 @@
+"""What the values on one side of a translation are, and the way from pictures to [-1, 1] tensors and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from i2i.images import ImageError, Picture
+
+if TYPE_CHECKING:
+    import torch
+
+Depth = Literal["uint8", "uint16", "float32"]
+TOP = {"uint8": 255, "uint16": 65535, "float32": 1}
+LUMA = (19595, 38470, 7471)  # BT.601 in parts of 65536, Pillow's integers
+
+
+class Domain(BaseModel):
+    """Channels, type and range: `low` becomes -1 and `high` becomes +1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: int = Field(ge=1)
+    dtype: Depth = "uint8"
+    low: float = 0.0
+    high: float
+
+    @classmethod
+    def of(cls, channels: int, dtype: Depth = "uint8") -> Domain:
+        """The full range of an integer type, 0 to 1 for floats."""
+        return cls(channels=channels, dtype=dtype)  # type: ignore[call-arg]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _full_range(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            return {"high": TOP.get(values.get("dtype", "uint8"), 0), **values}
+        return values
+
+    @model_validator(mode="after")
+    def _range_fits_the_type(self) -> Domain:
+        if not self.low < self.high:
+            raise ValueError(f"low ({self.low:g}) must be less than high ({self.high:g})")
+        if self.dtype != "float32":
+            top = TOP[self.dtype]
+            if self.low < 0 or self.high > top or self.low % 1 or self.high % 1:
+                raise ValueError(f"low and high of {self.dtype} must be whole numbers from 0 to {top}")
+        return self
+
+    def conform(self, picture: Picture) -> np.ndarray:
+        """The picture's values as this domain has them, without alpha. Returns (H, W, channels) in `dtype`, clipped."""
+        values = _with_type(_with_channels(picture.array, self.channels), self)
+        if (self.low, self.high) == (0, TOP[self.dtype]) and self.dtype != "float32":
+            return values
+        return values.clip(self.low, self.high).astype(self.dtype)
+
+    def to_float(self, values: torch.Tensor) -> torch.Tensor:
+        """values: any shape, of `dtype` or float, on any device. Returns float32 in [-1, 1]."""
+        import torch
+
+        return (values.to(torch.float32) - self.low) * 2 / (self.high - self.low) - 1
+
+    def to_array(self, image: torch.Tensor, dtype: Depth | None = None) -> np.ndarray:
+        """image: (C, H, W), clamped to [-1, 1]. Returns (H, W, C), rounded, in `dtype` or in the other type asked for."""
+        import torch
+
+        kind = dtype or self.dtype
+        low, high = self._range_in(kind)
+        values = (image.detach().to(torch.float32).clamp(-1, 1) + 1) / 2 * (high - low) + low
+        if kind != "float32":
+            values = values.round().to(getattr(torch, kind))
+        return values.permute(1, 2, 0).contiguous().cpu().numpy()
+
+    def _range_in(self, dtype: Depth) -> tuple[float, float]:
+        """`low` and `high` in another type: integers scale by their full range, floats keep the numbers of the integers."""
+        if dtype in (self.dtype, "float32"):
+            return self.low, self.high
+        if self.dtype == "float32":
+            return 0.0, float(TOP[dtype])
+        scale = TOP[dtype] / TOP[self.dtype]
+        return self.low * scale, self.high * scale
+
+
+def _with_channels(array: np.ndarray, channels: int) -> np.ndarray:
+    """Grey to colour by repetition, colour to grey by its luma; nothing else has one right answer."""
+    found = array.shape[2]
+    if found == channels:
+        return array
+    if found == 1 and channels == 3:
+        return np.repeat(array, 3, axis=2)
+    if found == 3 and channels == 1:
+        return luma(array)
+    raise ImageError(f"the image has {found} channels, {channels} are expected")
+
+
+def luma(array: np.ndarray) -> np.ndarray:
+    """ITU-R BT.601 brightness, for uint8 to the bit what Pillow calls L. array: (H, W, 3). Returns (H, W, 1), same type."""
+    if array.dtype.kind == "f":
+        return (array @ (np.array(LUMA, np.float32) / 65536))[..., None]
+    total = array.astype(np.uint64) @ np.array(LUMA, np.uint64)
+    return ((total + 0x8000) >> 16).astype(array.dtype)[..., None]
+
+
+def _with_type(array: np.ndarray, domain: Domain) -> np.ndarray:
+    """Change the type: integers by their full scale, integers to floats from full scale to `low` and `high`."""
+    found, wanted = array.dtype.name, domain.dtype
+    if found == wanted:
+        return array
+    if found == "float32":
+        raise ImageError(
+            f"the image has float values, {wanted} is expected",
+            f"its scale is not known: save it as {wanted} first",
+        )
+    if wanted == "float32":
+        share = array.astype(np.float32) / TOP[found]
+        return share * np.float32(domain.high - domain.low) + np.float32(domain.low)
+    if wanted == "uint16":
+        return array.astype(np.uint16) * 257
+    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)

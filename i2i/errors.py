@@ -1,0 +1,40 @@
+"""Errors for people: one sentence that says what, where and what was expected, and a hint that says what to do."""
+
+
+class UserError(Exception):
+    """Something outside the program is wrong: the command line, the config, the data, the model.
+
+    `status` is the exit status of the command that ends with this error.
+    """
+
+    status = 2
+
+    def __init__(self, message: str, hint: str | None = None):
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+class NothingDone(UserError):
+    """There was nothing to work on, or every single input failed."""
+
+    status = 4
+
+
+class Diverged(UserError):
+    """Training produced a loss or a weight that is not finite."""
+
+    status = 5
+
+
+class OutOfResources(UserError):
+    """Memory or disk ran out after every fallback."""
+
+    status = 6
+
+
+class Interrupted(UserError):
+    """A signal stopped the work; what was reached is saved. The status is 128 plus the signal's number."""
+
+    def __init__(self, message: str, hint: str | None = None, *, signal: int):
+        super().__init__(message, hint)
+        self.status = 128 + signal

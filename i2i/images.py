@@ -1,0 +1,184 @@
+"""Files and pictures: read any image that people have, whole and as it was meant, or say why not; write it back."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from i2i import atomic
+from i2i.decoders import NAMES, Header, ImageError, describe, pixels
+from i2i.encoders import FORMATS
+
+SUFFIXES = frozenset(NAMES)
+WRITABLE = frozenset(FORMATS)
+MAX_PIXELS = 100_000_000
+QUALITY = 95
+QUIET = (UnicodeError, UnidentifiedImageError)  # what these say is about our memory, not about the file
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """array: (H, W, C) of uint8, uint16 or float32; alpha: (H, W) of the same type. `notes` say what reading converted."""
+
+    array: np.ndarray
+    alpha: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def height(self) -> int:
+        return self.array.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.array.shape[1]
+
+    @property
+    def channels(self) -> int:
+        return self.array.shape[2]
+
+    @property
+    def dtype(self) -> str:
+        return self.array.dtype.name
+
+    @property
+    def stacked(self) -> np.ndarray:
+        """(H, W, C) with alpha, where there is one, as the last channel."""
+        return self.array if self.alpha is None else np.dstack([self.array, self.alpha])
+
+    def save(self, path: Path, *, quality: int | None = None) -> None:
+        write(path, self, quality=quality)
+
+    def to_pil(self) -> Image.Image:
+        """The same in Pillow: L, LA, RGB or RGBA."""
+        if self.dtype != "uint8" or self.channels not in (1, 3):
+            raise ImageError(f"Pillow holds 8-bit pictures of 1 or 3 channels, this one is {_kind(self)}")
+        stacked = self.stacked
+        return Image.fromarray(stacked[..., 0] if stacked.shape[2] == 1 else stacked)
+
+
+def header(path: Path, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """What is in the file, without decoding it. Raises `ImageError` for what is no image, or has too many pixels."""
+    with _blaming(path), _opened(path) as file:
+        return describe(file, max_pixels)
+
+
+def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The whole picture, upright. The type is taken from the content, not from the suffix."""
+    with _blaming(path), _opened(path) as file:
+        found = describe(file, max_pixels)
+        file.seek(0)
+        picture = _decoded(file.read(), found)
+    if NAMES.get(path.suffix.lower(), found.format) == found.format:
+        return picture
+    return replace(picture, notes=(f"{found.format} content in a {path.suffix} file", *picture.notes))
+
+
+def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """The same for bytes that are in memory already; `name` is for messages."""
+    with _blaming(name):
+        return _decoded(data, describe(io.BytesIO(data), max_pixels))
+
+
+def write(path: Path, picture: Picture, *, quality: int | None = None) -> None:
+    """Write what the suffix of `path` says, whole or not at all. `quality` is for JPEG and WebP, 95 unless given."""
+    try:
+        atomic.write_bytes(path, encode(picture, path.suffix, quality))
+    except ImageError as error:
+        raise ImageError(f"cannot write {str(path)!r}: {error.message}", error.hint) from error
+    except OSError as error:
+        raise ImageError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+
+
+def encode(picture: Picture, suffix: str, quality: int | None = None) -> bytes:
+    """The bytes of a file with this suffix. The same picture gives the same bytes."""
+    kind = FORMATS.get(suffix.lower())
+    if kind is None:
+        raise ImageError(f"cannot write {suffix!r} files", f"use one of {' '.join(sorted(FORMATS))}")
+    if picture.alpha is not None and not kind.alpha:
+        raise ImageError(f"{kind.name} has no alpha channel", "write .png, .webp or .tif, or drop the alpha channel")
+    if picture.dtype not in kind.dtypes:
+        better = ".tif" if picture.dtype == "float32" else ".png or .tif"
+        raise ImageError(f"{kind.name} cannot hold {picture.dtype} values", f"write {better}, or convert to {kind.dtypes[-1]}")
+    if picture.channels not in (1, 3) and kind.name != "TIFF":
+        raise ImageError(f"{kind.name} holds 1 or 3 channels, not {picture.channels}", "write .tif")
+    try:
+        return kind.encode(picture.stacked, picture.alpha is not None, QUALITY if quality is None else quality)
+    except (OSError, ValueError, cv2.error) as error:
+        raise ImageError(f"cannot encode {_kind(picture)} as {kind.name}: {error}") from error
+
+
+def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bicubic with antialiasing, as Pillow does it. array: (H, W, C); size: (height, width). Returns the same type."""
+    height, width = size
+    if array.shape[:2] == size:
+        return array
+    if array.dtype == np.uint8 and array.shape[2] in (1, 3, 4):
+        mode = {1: "L", 3: "RGB", 4: "RGBX"}[array.shape[2]]  # in RGBA the fourth channel would weigh the others
+        image = Image.frombuffer(mode, array.shape[1::-1], np.ascontiguousarray(array), "raw", mode, 0, 1)
+        return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)).reshape(height, width, -1)
+    planes = [
+        np.asarray(Image.fromarray(array[..., c].astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC))
+        for c in range(array.shape[2])
+    ]
+    result = np.stack(planes, axis=2)
+    if array.dtype.kind == "f":
+        return result
+    return np.rint(result).clip(0, np.iinfo(array.dtype).max).astype(array.dtype)
+
+
+# Names and messages
+
+
+@contextmanager
+def _blaming(name: Path | str) -> Iterator[None]:
+    """Turn every failure inside into an `ImageError` that names the file.
+
+    Everything is caught, since the decoders raise nearly every kind of exception on damaged files.
+    """
+    label = f"cannot read {str(name)!r}"
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"{label}: {error.message}", error.hint) from error.__cause__
+    except FileNotFoundError as error:
+        raise ImageError(f"{label}: there is no such file") from error
+    except PermissionError as error:
+        raise ImageError(f"{label}: permission denied", "check who owns the file and its mode") from error
+    except Exception as error:
+        spoken = isinstance(error, (OSError, ValueError, SyntaxError)) and not isinstance(error, QUIET)
+        reason = " ".join((getattr(error, "strerror", None) or str(error)).split()) if spoken else ""
+        raise ImageError(f"{label}: {reason or 'the file is damaged'}", "open it in a viewer, or get it again") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file for reading. Folders are refused by name, and pipes and devices before they can make us wait."""
+    path.stat()
+    if path.is_dir():
+        raise ImageError("it is a folder")
+    if not path.is_file():
+        raise ImageError("it is not a regular file")
+    with path.open("rb") as file:
+        yield file
+
+
+def _kind(picture: Picture) -> str:
+    alpha = "" if picture.alpha is None else " with alpha"
+    return f"{picture.width}x{picture.height} {picture.dtype} with {picture.channels} channels{alpha}"
+
+
+def _decoded(data: bytes, found: Header) -> Picture:
+    array, alpha, notes = pixels(data, found)
+    if found.frames > 1:
+        notes = [f"first of {found.frames} frames", *notes]
+    if found.orientation in range(2, 9):
+        notes = [*notes, "EXIF orientation applied"]
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ImageError("it has values that are not finite (NaN or infinity)", "replace them first")
+    return Picture(np.ascontiguousarray(array), None if alpha is None else np.ascontiguousarray(alpha), tuple(notes))

@@ -1,0 +1,34 @@
+"""The methods by name. Importing this costs nothing: a method's own file, and torch, load when it is chosen."""
+
+import difflib
+from typing import NamedTuple
+
+from i2i.errors import UserError
+
+
+class Row(NamedTuple):
+    where: str
+    data: str
+    summary: str
+
+
+METHODS = {
+    "pix2pix": Row(
+        "i2i.methods.pix2pix:Pix2Pix",
+        "paired",
+        "conditional GAN with an L1 term: learn x -> y from pairs (Isola et al. 2017)",
+    ),
+    "cyclegan": Row(
+        "i2i.methods.cyclegan:CycleGAN",
+        "unpaired",
+        "two generators that must undo each other: learn x <-> y without pairs (Zhu et al. 2017)",
+    ),
+}
+
+
+def chosen(name: str) -> Row:
+    """The row of a method. Raises UserError with the nearest name for one that does not exist."""
+    if name not in METHODS:
+        close = difflib.get_close_matches(name, METHODS, n=1)
+        raise UserError(f"there is no method '{name}'", f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(METHODS)}")
+    return METHODS[name]

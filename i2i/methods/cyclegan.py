@@ -1,0 +1,104 @@
+"""CycleGAN: Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (Zhu, Park, Isola, Efros 2017,
+arXiv:1703.10593)."""
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from i2i.errors import UserError
+from i2i.losses.adversarial import GanName, discriminator_losses, generator_loss, gradient_penalty
+from i2i.losses.history import History
+from i2i.losses.matching import l1
+from i2i.method import Accepts, Method, Sheet, Update
+from i2i.methods.parts import Discriminator, Generator, Initial
+from i2i.networks.layers import together
+from i2i.settings import Settings
+
+
+class CycleGANConfig(Settings):
+    """Defaults: the paper, sections 4 and 7.1, and the published PyTorch code where the paper is silent."""
+
+    generator: Generator = Generator(kind="resnet", blocks=9, norm="instance")  # 7.1: 9 blocks from 256 px on, 6 for 128
+    discriminator: Discriminator = Discriminator(layers=3, norm="instance")  # 7.1: patches of 70x70
+    gan: GanName = "lsgan"  # section 4
+    lambda_x: float = Field(10.0, ge=0)  # section 4: lambda = 10, here for |F(G(x)) - x|
+    lambda_y: float = Field(10.0, ge=0)  # and for |G(F(y)) - y|
+    lambda_identity: float = Field(0.5, ge=0)  # times lambda; section 5.2 for paintings, the published code for all
+    lambda_gp: float = Field(10.0, ge=0)  # only for wgan-gp: Gulrajani et al. 2017, section 4
+    history: int = Field(50, ge=0)  # section 4: fakes that D is shown again
+    initial: Initial = Initial()  # section 7.1: N(0, 0.02)
+
+
+class CycleGAN(Method):
+    """Eq. 3: L(G, F, D_X, D_Y) = L_GAN(G, D_Y) + L_GAN(F, D_X) + lambda L_cyc(G, F), with G: X -> Y and F: Y -> X."""
+
+    Config, data, reversible = CycleGANConfig, "unpaired", True
+
+    def __init__(self, config: CycleGANConfig, x_channels: int = 3, y_channels: int = 3):
+        super().__init__(x_channels, y_channels)
+        if config.lambda_identity and x_channels != y_channels:
+            raise UserError(
+                f"the identity loss compares a domain with itself, but one side has {x_channels} channels and the other {y_channels}",
+                "train without it: --set model.lambda_identity=0",
+            )
+        self.config = config
+        self.G = config.generator.build(x_channels, y_channels, config.initial)
+        self.F = config.generator.build(y_channels, x_channels, config.initial)
+        self.D_X = config.discriminator.build(x_channels, config.initial)
+        self.D_Y = config.discriminator.build(y_channels, config.initial)
+        self.history_x, self.history_y = History(config.history), History(config.history)
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"G": [self.G, self.F], "D": [self.D_X, self.D_Y]}
+
+    def generators(self) -> dict[str, nn.Module]:
+        return {"G": self.G, "F": self.F}
+
+    def step(self, batch: tuple[Tensor, Tensor], update: Update) -> Sheet:
+        c, (x, y) = self.config, batch
+        fake_y = self.G(x)
+        back_x = self.F(fake_y)
+        if c.lambda_identity:
+            fake_x, same_x = together(self.F, y, x)
+            back_y, same_y = together(self.G, fake_x, y)
+            identity = {
+                "identity_x": c.lambda_x * c.lambda_identity * l1(same_x, x),
+                "identity_y": c.lambda_y * c.lambda_identity * l1(same_y, y),
+            }
+        else:
+            fake_x, identity = self.F(y), {}
+            back_y = self.G(fake_x)
+        update(
+            "G",
+            gan_x=generator_loss(c.gan, self.D_X(fake_x)),
+            gan_y=generator_loss(c.gan, self.D_Y(fake_y)),
+            cycle_x=c.lambda_x * l1(back_x, x),
+            cycle_y=c.lambda_y * l1(back_y, y),
+            **identity,
+        )
+        update("D", **self._judge("x", self.D_X, x, self.history_x.query(fake_x)),
+                    **self._judge("y", self.D_Y, y, self.history_y.query(fake_y)))  # fmt: skip
+        sheet = {"x": x, "G(x)": fake_y, "F(G(x))": back_x, "y": y, "F(y)": fake_x, "G(F(y))": back_y}
+        return sheet | ({"F(x)": same_x, "G(y)": same_y} if c.lambda_identity else {})
+
+    def _judge(self, side: str, D: nn.Module, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """What one discriminator pays on real images and on old and new fakes."""
+        real_logits, fake_logits = together(D, real, fake)
+        real_loss, fake_loss = discriminator_losses(self.config.gan, real_logits, fake_logits)
+        losses = {f"real_{side}": real_loss, f"fake_{side}": fake_loss}
+        if self.config.gan == "wgan-gp":
+            losses[f"gp_{side}"] = self.config.lambda_gp * gradient_penalty(D, real, fake)
+        return losses
+
+    def sheet(self, batch: tuple[Tensor, Tensor]) -> Sheet:
+        x, y = batch
+        fake_y, fake_x = self.G(x), self.F(y)
+        return {"x": x, "G(x)": fake_y, "F(G(x))": self.F(fake_y), "y": y, "F(y)": fake_x, "G(F(y))": self.G(fake_x)}
+
+    def translate(self, x: Tensor, *, reverse: bool = False) -> Tensor:
+        return (self.F if reverse else self.G)(x)
+
+    def accepts(self, *, reverse: bool = False) -> Accepts:
+        return self.config.generator.accepts()
+
+    def smallest_crop(self) -> int:
+        return max(self.accepts().smallest, self.config.discriminator.smallest())

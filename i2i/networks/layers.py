@@ -1,0 +1,127 @@
+"""The layers that all networks share: norms, padding, upsampling, initialisation, and running one network on several inputs."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations, parametrize
+
+NormName = Literal["batch", "instance", "none"]
+UpsampleName = Literal["transposed", "resize"]
+InitialName = Literal["normal", "xavier", "kaiming", "orthogonal"]
+
+
+class InstanceNorm2d(nn.Module):
+    """Normalise each channel of each image: (B, C, H, W) -> the same shape and dtype. Nothing is learned or stored (eps 1e-5).
+
+    The same function as `nn.InstanceNorm2d(C)`, as a group norm with one channel per group: statistics stay in float32 when x
+    is bfloat16, it is several times faster on the CPU, and a map of one pixel becomes zero instead of an error.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # on CUDA autocast would answer in float32
+            return functional.group_norm(x, x.shape[1])
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that can also use the statistics of each image alone.
+
+    pix2pix translates with the statistics of the image at hand (Isola et al. 2017, section 3.4), not with running ones, which
+    batches of one image estimate badly. With `use_image_statistics` every image is treated so in eval mode, whatever the batch.
+    """
+
+    use_image_statistics = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.use_image_statistics and not self.training:
+            with torch.autocast(x.device.type, enabled=False):
+                weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+                return functional.group_norm(x, self.num_features, weight, bias, self.eps)
+        return super().forward(x)
+
+
+class ReflectionPad2d(nn.ReflectionPad2d):
+    """Reflection padding that stays in the dtype of x: autocast on the CPU would move it to float32 and back."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x)
+
+
+class ResizeConv2d(nn.Conv2d):
+    """Twice the size by nearest neighbours, then a 3x3 convolution: in place of a transposed convolution where its checkerboards
+    hurt (Odena et al. 2016, "Deconvolution and Checkerboard Artifacts"). The same key names, other shapes."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool):
+        super().__init__(in_channels, out_channels, 3, padding=1, padding_mode="reflect", bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def norm_layer(norm: NormName) -> Callable[[int], nn.Module]:
+    """From a channel count to a norm layer."""
+    if norm == "batch":
+        return BatchNorm2d
+    return lambda channels: InstanceNorm2d() if norm == "instance" else nn.Identity()
+
+
+def needs_bias(norm: NormName) -> bool:
+    """Whether the reference gives a bias to convolutions inside a network.
+
+    Only instance norm gets one there (where it has no effect), and "none" gets neither norm nor bias: kept, so that keys and
+    parameter counts are those of the published weights.
+    """
+    return norm == "instance"
+
+
+def initialise(network: nn.Module, kind: InitialName = "normal", gain: float = 0.02) -> None:
+    """Draw starting weights as published: convolutions N(0, gain), batch norm N(1, gain), biases 0 (Isola et al., section 6.2)."""
+    draw = {
+        "normal": lambda w: nn.init.normal_(w, 0.0, gain),
+        "xavier": lambda w: nn.init.xavier_normal_(w, gain),
+        "kaiming": lambda w: nn.init.kaiming_normal_(w),
+        "orthogonal": lambda w: nn.init.orthogonal_(w, gain),
+    }[kind]
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            draw(layer.weight)
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.normal_(layer.weight, 1.0, gain)
+        else:
+            continue
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def spectrally_normalised(network: nn.Module) -> nn.Module:
+    """Divide every convolution's weight by its largest singular value, in place (Miyato et al. 2018, arXiv:1802.05957)."""
+    for layer in list(network.modules()):
+        if isinstance(layer, nn.Conv2d):
+            parametrizations.spectral_norm(layer)
+    return network
+
+
+def is_per_image(network: nn.Module) -> bool:
+    """Whether a pass over several images gives each what a pass of its own would give, and leaves the same state behind.
+
+    Not so with batch norm, which mixes the images, nor with spectral norm, which takes one power iteration a pass.
+    """
+    return not any(isinstance(layer, nn.BatchNorm2d) or parametrize.is_parametrized(layer) for layer in network.modules())
+
+
+def with_image_statistics(network: nn.Module) -> nn.Module:
+    """Let every batch norm of the network use the statistics of each image alone in eval mode, in place."""
+    for layer in network.modules():
+        if isinstance(layer, BatchNorm2d):
+            layer.use_image_statistics = True
+    return network
+
+
+def together(network: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """The network on each input, in one pass where that changes nothing (fewer, larger kernels), else one after another."""
+    if not is_per_image(network) or len({x.shape[1:] for x in inputs}) > 1:
+        return tuple(network(x) for x in inputs)
+    return network(torch.cat(inputs)).split([len(x) for x in inputs])

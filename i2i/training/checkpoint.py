@@ -1,0 +1,85 @@
+"""Checkpoints: a folder for each saved step, complete or not there, and the weights alone for `translate`."""
+
+import io
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from i2i import atomic
+from i2i.errors import UserError
+
+MODEL, TRAINER = "model.safetensors", "trainer.pt"
+
+
+def save(run: Path, step: int, weights: Mapping[str, Tensor], trainer: dict[str, Any], about: dict[str, Any], keep: int) -> Path:
+    """Write `checkpoints/step-...` with everything that training needs to go on, point `last` at it, and drop older ones.
+
+    `trainer` holds tensors and plain values only, so that it loads without running any code.
+    """
+    folder = run / "checkpoints" / f"step-{step:09d}"
+    folder.parent.mkdir(exist_ok=True)
+    if not folder.exists():  # a run that is resumed and stopped at once is there already
+        buffer = io.BytesIO()
+        torch.save(trainer, buffer)
+        with atomic.replacing_folder(folder) as scratch:
+            (scratch / TRAINER).write_bytes(buffer.getbuffer())
+            (scratch / MODEL).write_bytes(_packed(weights, about))
+    atomic.point(folder.parent / "last", folder.name)
+    for old in steps(run)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def export(path: Path, weights: Mapping[str, Tensor], about: dict[str, Any]) -> None:
+    """Write one file of weights that says itself what network they belong to."""
+    atomic.write_bytes(path, _packed(weights, about))
+
+
+def latest(run: Path) -> Path | None:
+    """The newest complete checkpoint of a run, whatever `last` says: a kill may have come between the two writes."""
+    saved = steps(run)
+    return saved[-1] if saved else None
+
+
+def step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights in a file, and what it says about itself. Raises UserError for anything that is not a file of ours."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("i2i", "null"))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError, json.JSONDecodeError) as error:
+        raise UserError(f"cannot read the model '{path}': {error}") from None
+    if not isinstance(about, dict):
+        raise UserError(f"'{path}' does not say which method its weights belong to", "it was not written by i2i")
+    return weights, about
+
+
+def load_trainer(folder: Path) -> dict[str, Any]:
+    path = folder / TRAINER
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise UserError(f"cannot read the checkpoint '{path}': {error}", "remove its folder to resume from the one before") from None
+
+
+def steps(run: Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    folder = run / "checkpoints"
+    return sorted(f for f in folder.glob("step-*") if re.fullmatch(r"step-\d+", f.name)) if folder.is_dir() else []
+
+
+def _packed(weights: Mapping[str, Tensor], about: dict[str, Any]) -> bytes:
+    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in weights.items()}
+    return safetensors.torch.save(tensors, {"i2i": json.dumps(about)})

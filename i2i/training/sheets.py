@@ -1,0 +1,44 @@
+"""Sample sheets: a row for each fixed image, a column for each thing the method shows, with its name above."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from i2i.method import Sheet
+
+GAP, LABEL = 4, 18
+
+
+def draw(sheet: Sheet) -> np.ndarray:
+    """sheet: each (B, C, H, W) in [-1, 1] -> one picture (H', W', 3) uint8."""
+    columns = {name: [_shown(image) for image in batch] for name, batch in sheet.items()}
+    width = max(image.shape[1] for images in columns.values() for image in images)
+    height = max(image.shape[0] for images in columns.values() for image in images)
+    rows = max(len(images) for images in columns.values())
+    canvas = Image.new("RGB", (len(columns) * (width + GAP) + GAP, LABEL + rows * (height + GAP)), "white")
+    pen = ImageDraw.Draw(canvas)
+    for column, (name, images) in enumerate(columns.items()):
+        left = GAP + column * (width + GAP)
+        pen.text((left, 3), name, fill="black", font=_font())
+        for row, image in enumerate(images):
+            canvas.paste(Image.fromarray(image), (left, LABEL + row * (height + GAP)))
+    return np.asarray(canvas)
+
+
+def _shown(image: Tensor) -> np.ndarray:
+    """(C, H, W) in [-1, 1] -> (H, W, 3) uint8: grey is repeated, of more than three channels the first three are shown."""
+    levels = ((image.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+    return levels[:, :, :3] if levels.shape[2] >= 3 else np.repeat(levels[:, :, :1], 3, axis=2)
+
+
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=11)
+
+
+def cat(sheets: list[Mapping[str, Tensor]]) -> Sheet:
+    """Sheets of one image each as one sheet."""
+    import torch
+
+    return {name: torch.cat([sheet[name].detach().float().cpu() for sheet in sheets]) for name in sheets[0]}

@@ -1,0 +1,239 @@
+"""The referee: gives a method its batches, in one loop for all methods, and never loses work."""
+
+import math
+import signal
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from i2i import atomic, images
+from i2i.config import TrainSettings
+from i2i.data.loader import Batch, batches, collate
+from i2i.data.samples import FixedSamples, Samples
+from i2i.errors import Diverged, Interrupted
+from i2i.images import Picture
+from i2i.method import Method
+from i2i.training import checkpoint, sheets
+from i2i.training.average import Average
+from i2i.training.journal import Journal
+from i2i.training.precision import Precision
+from i2i.training.ranks import Ranks
+from i2i.training.schedule import factor
+from i2i.training.signals import Stop
+from i2i.training.update import Updater
+
+
+class Watcher(Protocol):
+    """Who looks on, such as the screen."""
+
+    def step(self, done: int, total: int, epoch: float, losses: dict[str, float] | None) -> None:
+        """After every step; `losses` are the means since the last log line, when one was written."""
+
+    def say(self, text: str) -> None: ...
+
+
+class Trainer:
+    """One run in its folder. `run` starts it, or goes on where the last checkpoint stands."""
+
+    def __init__(
+        self,
+        method: Method,
+        samples: Samples,
+        fixed: FixedSamples,
+        settings: TrainSettings,
+        folder: Path,
+        about: dict[str, Any],
+        *,
+        precision: Precision,
+        ranks: Ranks,
+        workers: int,
+        watcher: Watcher,
+    ):
+        self.method, self.samples, self.fixed = method.to(precision.device), samples, fixed
+        self.settings, self.folder, self.about = settings, folder, about
+        self.precision, self.ranks, self.workers, self.watcher = precision, ranks, workers, watcher
+        self.update = Updater(
+            method,
+            lr=settings.lr,
+            player_lr=settings.player_lr,
+            betas=settings.betas,
+            clip=settings.clip,
+            precision=precision,
+            ranks=ranks,
+        )
+        self.average = Average(method.generators(), settings.ema)
+        self.journal = Journal(folder if ranks.is_first else None)
+        self.step, self.seconds = 0, 0.0
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done: how often every sample was seen."""
+        return self.step * self.settings.batch * self.ranks.count / len(self.samples)
+
+    @property
+    def total(self) -> int:
+        """Steps in the whole run."""
+        if self.settings.steps is not None:
+            return self.settings.steps
+        assert self.settings.epochs is not None
+        return math.ceil(self.settings.epochs * len(self.samples) / (self.settings.batch * self.ranks.count))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last checkpoint stands at the end of the run."""
+        last = checkpoint.latest(self.folder)
+        return last is not None and checkpoint.step_of(last) >= self.total
+
+    def run(self) -> None:
+        """Train to the end. Raises `Interrupted` after a signal and `Diverged` for a loss that is not finite."""
+        self._go_on()
+        if self.settings.compile:
+            for network in {n for player in self.method.players().values() for n in player}:
+                network.compile()
+        supply = batches(
+            self.samples,
+            self.settings.batch,
+            self.step,
+            rank=self.ranks.rank,
+            ranks=self.ranks.count,
+            workers=self.workers,
+        )
+        try:
+            with Stop() as stop, closing(supply):
+                self._loop(supply, stop)
+        except Diverged as error:
+            raise self._explained(error) from None
+        finally:
+            self.journal.close()
+
+    def _loop(self, supply: Any, stop: Stop) -> None:
+        settings, total = self.settings, self.total
+        saved = clock = time.monotonic()
+        if self.step == 0:
+            self._show()
+        while self.step < total:
+            # Learn from one batch.
+            self.update.set_rate(self._factor())
+            self.method.train()
+            with self.precision.autocast():
+                self.method.step(self._floats(next(supply)), self.update)
+            self.step += 1
+            self.average.update(self.step)
+            self.journal.add(self.update.terms)
+            self.seconds, clock = self.seconds + time.monotonic() - clock, time.monotonic()
+
+            # Tell.
+            losses = None
+            if self.step % settings.log_every == 0 or self.step == total:
+                losses = self.journal.line(self.step, self.epoch, self.seconds, self._rates())
+            self.watcher.step(self.step, total, self.epoch, losses)
+            if self.step % settings.sample_every == 0 or self.step == total:
+                self._show()
+
+            # Save, and end where asked to.
+            stopping = self.ranks.any(bool(stop.signal))
+            overdue = self.ranks.any(time.monotonic() - saved > 60 * settings.save_minutes)
+            if self.step % settings.save_every == 0 or self.step == total or stopping or overdue:
+                self._save()
+                saved = time.monotonic()
+            if stopping and self.step < total:
+                raise Interrupted(
+                    f"stopped by a signal after step {self.step} of {total}; everything is saved",
+                    f"i2i resume {self.folder}",
+                    signal=stop.signal or signal.SIGTERM,
+                )
+
+    def _floats(self, batch: Batch) -> tuple[Tensor, ...]:
+        """(B, H, W, C) in the files' dtype -> (B, C, H, W) float32 in [-1, 1] on the device, in the plain memory layout."""
+        device = self.precision.device
+        if device.type == "cuda":
+            batch = tuple(side.pin_memory() for side in batch)
+        moved = (side.to(device, non_blocking=True).permute(0, 3, 1, 2) for side in batch)
+        return tuple(domain.to_float(side).contiguous() for domain, side in zip(self.samples.domains, moved, strict=True))
+
+    def _factor(self) -> float:
+        """The schedule counts epochs where the run's length is given in epochs, as published, else steps."""
+        s = self.settings
+        tick, total = (self.step, s.steps) if s.steps is not None else (int(self.epoch), math.ceil(s.epochs or 0))
+        return factor(s.schedule, tick, total, constant=round(s.decay_from * total))
+
+    def _rates(self) -> dict[str, float]:
+        return {player: optimizer.param_groups[0]["lr"] for player, optimizer in self.update.optimizers.items()}
+
+    @torch.no_grad()
+    def _show(self) -> None:
+        """Write the sample sheet of this step: what the (averaged) generators make of the fixed images."""
+        if not self.ranks.is_first or not self.settings.samples:
+            return
+        self.method.eval()
+        shown = []
+        with self.average.in_place(), self.precision.autocast():
+            for number in range(min(self.settings.samples, len(self.fixed))):
+                shown.append(self.method.sheet(self._floats(collate([self.fixed[number]]))))
+        picture = sheets.draw(sheets.cat(shown))
+        (self.folder / "samples").mkdir(exist_ok=True)
+        images.write(self.folder / "samples" / f"step-{self.step:09d}.png", Picture(picture))
+        self.journal.sheet(picture, self.step)
+
+    def _save(self) -> None:
+        self.ranks.average_statistics(self.method)
+        self.journal.means()  # raises for a loss that is not finite
+        for name, tensor in self.method.state_dict().items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                raise Diverged(f"the weight {name} is not finite")
+        if not self.ranks.is_first:
+            return
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "update": self.update.state_dict(),
+            "average": self.average.state_dict(),
+            "journal": self.journal.state_dict(),
+            "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []},
+        }
+        weights = self.method.state_dict()
+        checkpoint.save(self.folder, self.step, weights, state, self.about, self.settings.keep)
+        checkpoint.export(self.folder / checkpoint.MODEL, translation_weights(self.method, self.average), self.about)
+
+    def _go_on(self) -> None:
+        """Take up the newest checkpoint, if there is one, and clear away what a killed process left half written."""
+        if self.ranks.is_first:
+            for folder in (self.folder, self.folder / "checkpoints", self.folder / "samples"):
+                atomic.sweep(folder)
+        torch.manual_seed(self.settings.seed + self.ranks.rank)
+        last = checkpoint.latest(self.folder)
+        if last is None:
+            return
+        state = checkpoint.load_trainer(last)
+        weights, _ = checkpoint.load_weights(last / checkpoint.MODEL)
+        self.method.load_state_dict(weights)
+        self.update.load_state_dict(state["update"])
+        self.average.load_state_dict(state["average"])
+        self.journal.load_state_dict(state["journal"], self.precision.device)
+        self.step, self.seconds = state["step"], state["seconds"]
+        if self.ranks.is_first:
+            self.journal.rewind(self.step)
+            torch.set_rng_state(state["rng"]["cpu"])
+            if len(state["rng"]["cuda"]) == torch.cuda.device_count():
+                torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+        else:  # draws of its own, but not those it has had
+            torch.manual_seed(self.settings.seed + self.ranks.rank + self.ranks.count * self.step)
+
+    def _explained(self, error: Diverged) -> Diverged:
+        last = checkpoint.latest(self.folder)
+        kept = f"'{last}' is the last good checkpoint" if last else "no checkpoint was written yet"
+        return Diverged(
+            f"training diverged around step {self.step + 1}: {error.message}; {kept}",
+            "a lower learning rate (--set train.lr=1e-4), gradient clipping (--set train.clip=10) or --precision fp32 may help",
+        )
+
+
+def translation_weights(method: Method, average: Average) -> dict[str, Tensor]:
+    """The weights that `translate` uses: of the generators only, and their average where one is kept."""
+    if average.decay:
+        return average.state_dict()
+    return {f"{name}.{key}": t for name, network in method.generators().items() for key, t in network.state_dict().items()}

@@ -1,0 +1,302 @@
+"""Replay a trace that was recorded from an original implementation through our own method and update.
+
+    python tests/parity/replay.py tests/parity/traces/pix2pix_vanilla_batchnorm [--float64]
+
+A trace holds starting weights, batches and options, and what the original computed from them. The replay builds the same
+networks from the trace's own description, drives the `step` and the `Updater` that training uses, and prints the largest
+difference in losses, pictures, first gradients and final weights. Exit status 0 within the tolerances that the trace states
+(with --float64: losses to 1e-9, updates to 1e-7), 1 outside; the last line is a summary.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from i2i.config import Layer
+from i2i.method import Method, Sheet
+from i2i.methods.parts import Discriminator, Generator, Initial
+from i2i.runs import configure, method_class
+from i2i.training.schedule import factor
+from i2i.training.update import Updater
+
+GAN = {"vanilla": "vanilla", "lsgan": "lsgan", "wgangp": "wgan-gp"}
+SHARP = {"loss_abs": 1e-9, "update_rel": 1e-7, "sum_abs": 1e-6}
+
+class Names(NamedTuple):
+    """How the original's names map onto ours: its networks, its losses as functions of our terms, its pictures."""
+
+    networks: dict[str, str]
+    losses: dict[str, Callable[[dict[str, Tensor]], Tensor]]
+    pictures: dict[str, str]
+
+
+NAMES = {
+    "pix2pix": Names(
+        {"G": "G", "D": "D"},
+        {
+            "G_GAN": lambda t: t["G/gan"],
+            "G_L1": lambda t: t["G/l1"],
+            "G_total": lambda t: t["G/gan"] + t["G/l1"],
+            "D_real": lambda t: 2 * t["D/real"],  # reported before it is halved
+            "D_fake": lambda t: 2 * t["D/fake"],
+            "D_total": lambda t: t["D/real"] + t["D/fake"],
+        },
+        {"fake_B": "output"},
+    ),
+    "cyclegan": Names(
+        {"G_A": "G", "G_B": "F", "D_A": "D_Y", "D_B": "D_X"},  # the original's D_A judges domain B
+        {
+            "G_A": lambda t: t["G/gan_y"],
+            "G_B": lambda t: t["G/gan_x"],
+            "cycle_A": lambda t: t["G/cycle_x"],
+            "cycle_B": lambda t: t["G/cycle_y"],
+            "idt_A": lambda t: t["G/identity_y"],
+            "idt_B": lambda t: t["G/identity_x"],
+            "D_A": lambda t: t["D/real_y"] + t["D/fake_y"],
+            "D_B": lambda t: t["D/real_x"] + t["D/fake_x"],
+            "G_total": lambda t: sum((v for k, v in t.items() if k.startswith("G/")), torch.zeros(())),
+        },
+        {"fake_B": "G(x)", "rec_A": "F(G(x))", "fake_A": "F(y)", "rec_B": "G(F(y))", "idt_A": "G(y)", "idt_B": "F(x)"},
+    ),
+}
+
+
+class Trace:
+    """One recorded folder: its tensors by name, floating ones widened, and its description."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype):
+        self.about = json.loads((folder / "trace.json").read_text())
+        tensors = load_file(folder / "trace.safetensors")
+        self.tensors = {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
+
+    def below(self, prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
+
+
+class Differences:
+    """The largest difference of each kind, with its place and what it may be."""
+
+    def __init__(self, allowed: dict[str, float]):
+        self.allowed = allowed
+        self.worst: dict[str, tuple[float, str]] = dict.fromkeys(allowed, (0.0, "nothing"))
+        self.compared = 0
+
+    def note(self, kind: str, value: float, place: str) -> None:
+        self.compared += 1
+        if not value <= self.worst[kind][0]:  # a NaN is the largest of all
+            self.worst[kind] = (value, place)
+
+    def report(self, name: str) -> bool:
+        """Print all kinds and a summary; True where all are within bounds and something was compared."""
+        good = self.compared > 0
+        for kind, (value, place) in self.worst.items():
+            within = value <= self.allowed[kind]
+            good &= within
+            print(f"{'ok  ' if within else 'FAIL'} {kind:<17} {value:.3g} (allowed {self.allowed[kind]:.3g}) at {place}")
+        print(f"{name}: {'within' if good else 'OUTSIDE'} tolerance, {self.compared} comparisons")
+        return good
+
+
+def generator_of(network: dict[str, Any]) -> dict[str, Any]:
+    """A trace's generator as settings."""
+    shared = {"width": network["ngf"], "norm": norm_of(network), "dropout": network["dropout"]}
+    if network["kind"] == "U-Net":
+        return {"kind": "unet", "depth": network["num_downs"], **shared}
+    return {"kind": "resnet", "blocks": network["n_blocks"], **shared}
+
+
+def discriminator_of(network: dict[str, Any]) -> dict[str, Any]:
+    shared = {"width": network["ndf"], "norm": norm_of(network)}
+    if network["kind"] == "PatchGAN":
+        return {"kind": "patch", "layers": network["n_layers"], **shared}
+    return {"kind": "pixel", **shared}
+
+
+def norm_of(network: dict[str, Any]) -> str:
+    return "batch" if network["norm"] == "syncbatch" else network["norm"]
+
+
+def settings_of(about: dict[str, Any]) -> dict[str, Any]:
+    """The trace's options as settings of our method. The originals never apply a gradient penalty."""
+    options, networks = about["options"], about["networks"]
+    first, judge = next(iter(networks.values())), next(n for name, n in networks.items() if name.startswith("D"))
+    shared = {"generator": generator_of(first), "discriminator": discriminator_of(judge), "gan": GAN[options["gan_mode"]], "lambda_gp": 0}
+    if about["method"] == "pix2pix":
+        return {**shared, "lambda_l1": options["lambda_L1"]}
+    weights = {"lambda_x": options["lambda_A"], "lambda_y": options["lambda_B"], "lambda_identity": options["lambda_identity"]}
+    return {**shared, **weights, "history": options["pool_size"]}
+
+
+def build(about: dict[str, Any]) -> Method:
+    config = configure(about["method"], [Layer("the trace", {"model": settings_of(about)})])
+    channels = about["options"]["input_nc"], about["options"]["output_nc"]
+    return method_class(about["method"])(config.model, *channels)
+
+
+def rate(about: dict[str, Any], step: int) -> float:
+    """The schedule's factor at a step, which moves on after every epoch."""
+    options = about["options"]
+    epoch = step // about.get("steps_per_epoch", about["steps"] + 1) + options.get("epoch_count", 1) - 1
+    policy, constant, decay = options["lr_policy"], options.get("n_epochs", 100), options.get("n_epochs_decay", 100)
+    if policy not in ("linear", "cosine"):
+        raise SystemExit(f"the trace uses the schedule '{policy}', which i2i does not have")
+    return factor(policy, epoch, constant if policy == "cosine" else constant + decay, constant)
+
+
+def relative(new: float, ref: float) -> float:
+    return abs(new - ref) / max(abs(ref), 0.01)
+
+
+def share(difference: Tensor, whole: Tensor) -> float:
+    """|difference| / |whole| as vectors; 0/0 is 0."""
+    top, bottom = difference.double().norm().item(), whole.double().norm().item()
+    return top / bottom if bottom else top
+
+
+def replay(folder: Path, float64: bool = False) -> bool:
+    """Replay one trace of training; True where it agrees."""
+    trace = Trace(folder, torch.float64 if float64 else torch.float32)
+    about, names = trace.about, NAMES[trace.about["method"]]
+    differences = Differences(SHARP if float64 else about["suggested_tolerance"] | {"lr_abs": 1e-12, "counters": 0})
+    method = build(about)
+    method.to(torch.float64 if float64 else torch.float32)
+    for theirs, ours in names.networks.items():
+        getattr(method, ours).load_state_dict(trace.below(f"init/{theirs}/"), strict=True)
+    optimizer = next(iter(about["optimizers"].values()))
+    update = Updater(method, lr=optimizer["lr"], betas=tuple(optimizer["betas"]))
+    gradients = seen_gradients(method, update)
+
+    for step in range(about["steps"]):
+        update.set_rate(rate(about, step))
+        a, b = trace.tensors[f"batch/{step}/A"], trace.tensors[f"batch/{step}/B"]
+        method.train()
+        sheet = method.step((b, a) if about["options"]["direction"] == "BtoA" else (a, b), update)
+        compare_losses(about, names, step, update.terms, differences, float64)
+        if not float64:
+            compare_pictures(trace, names, step, sheet, differences)
+            for player, group in update.optimizers.items():
+                recorded = about["per_step"][step]["lr"][player]
+                differences.note("lr_abs", abs(group.param_groups[0]["lr"] - recorded), f"step {step}, {player}")
+        if step == 0 and not float64:
+            compare_gradients(trace, names, gradients, differences)
+    compare_final(trace, names, method, differences, float64)
+    return differences.report(f"{about['name']} in {'float64' if float64 else 'float32'}")
+
+
+def seen_gradients(method: Method, update: Updater) -> dict[str, Tensor]:
+    """Filled with every parameter's gradient as the optimizers see it, the first time they step."""
+    named = {p: name for name, p in method.named_parameters()}
+    seen: dict[str, Tensor] = {}
+
+    def look(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                seen.setdefault(named[p], p.grad.detach().clone())
+
+    for optimizer in update.optimizers.values():
+        optimizer.register_step_pre_hook(look)
+    return seen
+
+
+def compare_losses(about: dict[str, Any], names: Names, step: int, terms: dict[str, Tensor], differences: Differences, float64: bool) -> None:
+    source = about["float64"]["losses"][step] if float64 else about["per_step"][step]
+    for name, ref in {**source["reported"], **source["extra"]}.items():
+        if name not in names.losses:
+            continue
+        new = float(names.losses[name](terms)) if name != "idt_A" or "G/identity_y" in terms else 0.0
+        if float64:
+            differences.note("loss_abs", abs(new - ref), f"step {step}, {name}")
+        else:
+            differences.note("loss_rel", relative(new, ref), f"step {step}, {name}")
+
+
+def compare_pictures(trace: Trace, names: Names, step: int, sheet: Sheet, differences: Differences) -> None:
+    for name, ref in trace.below(f"output/{step}/").items():
+        new = sheet[names.pictures[name]]
+        differences.note("output_abs", (new - ref).abs().max().item(), f"step {step}, {name}")
+
+
+def compare_gradients(trace: Trace, names: Names, gradients: dict[str, Tensor], differences: Differences) -> None:
+    for place, ref in trace.below("grad/0/").items():
+        network, _, key = place.partition("/")
+        new = gradients[f"{names.networks[network]}.{key}"]
+        differences.note("grad0_rel_l2", share(new - ref, ref), place)
+
+
+def compare_final(trace: Trace, names: Names, method: Method, differences: Differences, float64: bool) -> None:
+    """The share of the training that went wrong, per tensor and without the elements that influence nothing."""
+    free = trace.below("free/")
+    for place, ref in trace.below("final/").items():
+        network, _, key = place.partition("/")
+        new = getattr(method, names.networks[network]).state_dict()[key]
+        start = trace.tensors[f"init/{place}"]
+        if float64 and new.is_floating_point():
+            expected = trace.about["float64"]["final"][place]
+            if place not in free or not free[place].all():  # else nothing but rounding dust moved it
+                moved = (new - start).norm().item()
+                differences.note("update_rel", abs(moved - expected["update_l2"]) / max(expected["update_l2"], 1e-12), place)
+            differences.note("sum_abs", abs(new.sum().item() - expected["sum"]), place)
+        elif not float64 and new.is_floating_point():
+            kept = ~free[place].bool() if place in free else torch.ones_like(ref, dtype=torch.bool)
+            differences.note("final_rel_update", share((new - ref)[kept], (ref - start)[kept]), place)
+        elif not float64:
+            differences.note("counters", float((new - ref).abs().max()), place)
+
+
+def replay_forward(folder: Path, float64: bool = False) -> bool:
+    """Replay single passes through the networks that exist here; the others are named."""
+    dtype = torch.float64 if float64 else torch.float32
+    trace = Trace(folder, dtype)
+    good, compared, absent = True, 0, []
+    for name, case in trace.about["cases"].items():
+        network = network_of(case["network"])
+        if network is None:
+            absent.append(name)
+            continue
+        network.to(dtype).load_state_dict(trace.below(f"init/{name}/"), strict=True)
+        network.train(case["mode"] == "train")
+        with torch.no_grad():
+            y = network(*(trace.tensors[f"input/{name}/{i}"] for i in case["inputs"]))
+        worst = (y - trace.tensors[f"output/{name}/y"]).abs().max().item()
+        for key, ref in trace.below(f"after/{name}/").items():
+            worst = max(worst, (network.state_dict()[key] - ref).abs().max().item())
+        within = worst <= case["suggested_tolerance_abs"]
+        good, compared = good and within, compared + 1
+        print(f"{'ok  ' if within else 'FAIL'} {name:<24} {worst:.3g} (allowed {case['suggested_tolerance_abs']:.3g})")
+    if absent:
+        print(f"not compared, since i2i has no such network yet: {', '.join(absent)}")
+    good &= compared > 0
+    print(f"{trace.about['name']}: {'within' if good else 'OUTSIDE'} tolerance, {compared} networks compared, {len(absent)} not")
+    return good
+
+
+def network_of(about: dict[str, Any]) -> torch.nn.Module | None:
+    if about["kind"] in ("U-Net", "ResNet"):
+        network = Generator(**generator_of(about)).build(about["input_nc"], about["output_nc"], Initial())
+        for layer in network.modules():  # a recorded pass in eval mode uses running statistics
+            layer.use_image_statistics = False  # type: ignore[assignment]
+        return network
+    if about["kind"] in ("PatchGAN", "1x1 pixel discriminator") and about.get("padding", 1) == 1:
+        return Discriminator(**discriminator_of(about)).build(about["input_nc"], Initial())
+    return None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--float64", action="store_true", help="compare with the sharp double-precision record")
+    arguments = parser.parse_args()
+    forward = json.loads((arguments.folder / "trace.json").read_text())["format"].startswith("golden-forward")
+    good = (replay_forward if forward else replay)(arguments.folder, arguments.float64)
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
