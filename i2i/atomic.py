@@ -25,12 +25,11 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     scratch = temporary(path)
     try:
-        yield scratch
-        _flush(scratch)
-        os.replace(scratch, path)
-        _flush(path.parent)
-    except OSError as error:
-        raise explained(error, path) from error
+        with explaining(path):
+            yield scratch
+            _flush(scratch)
+            os.replace(scratch, path)
+            _flush(path.parent)
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -40,15 +39,21 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """The same for a new folder: it stands under `path` with everything in it, or not at all. `path` must not exist yet."""
     scratch = temporary(path)
     try:
-        scratch.mkdir()
-        yield scratch
-        _flush_all(scratch)
-        os.rename(scratch, path)
-        _flush(path.parent)
-    except OSError as error:
-        raise explained(error, path) from error
+        with explaining(path):
+            scratch.mkdir()
+            yield scratch
+            _flush_all(scratch)
+            os.rename(scratch, path)
+            _flush(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Take a folder away so that it is never seen half removed. What cannot be removed now is left for `sweep`."""
+    scratch = temporary(path)
+    os.rename(path, scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -63,8 +68,11 @@ def write_text(path: Path, text: str) -> None:
 def point(link: Path, target: str) -> None:
     """Make `link` a symbolic link to `target`, replacing an older link in one move."""
     scratch = temporary(link)
-    scratch.symlink_to(target)
-    os.replace(scratch, link)
+    try:
+        scratch.symlink_to(target)
+        os.replace(scratch, link)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
@@ -92,6 +100,15 @@ def _lives(process: int) -> bool:
     except OSError:
         return True
     return True
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Say it in words for people when the disk is full while the block writes `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise explained(error, path) from None
 
 
 def explained(error: OSError, path: Path) -> Exception:

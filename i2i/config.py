@@ -173,6 +173,12 @@ def dump(tree: Tree) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
+def dump_value(value: Any) -> str:
+    """One value on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.strip().removesuffix("...").strip()
+
+
 def flat(tree: Tree, prefix: str = "") -> dict[str, Any]:
     """{"train": {"lr": 1}} -> {"train.lr": 1}. Lists and empty trees are values."""
     leaves: dict[str, Any] = {}
@@ -236,24 +242,29 @@ def _validated(method: str, model: type[Settings], tree: Tree, sources: dict[str
         if key not in (*SECTIONS, "method"):
             raise _unknown(key, (*SECTIONS, "method"), sources)
     parts: dict[str, Any] = {}
-    for name, kind in zip(SECTIONS, (model, DataSettings, TrainSettings), strict=True):
+    kinds: dict[str, type[BaseModel]] = dict(zip(SECTIONS, (model, DataSettings, TrainSettings), strict=True))
+    for name, kind in kinds.items():
         try:
             parts[name] = kind.model_validate(tree[name])
         except ValidationError as error:
-            raise _explained(name, kind, error, sources) from None
+            raise _explained(name, error, [key for n, k in kinds.items() for key in _keys(k, f"{n}.")], sources) from None
     if parts["train"].epochs is None and parts["train"].steps is None:
         raise UserError("neither train.epochs nor train.steps says how long to train", "--epochs 100")
     known = flat({name: part.model_dump(mode="json") for name, part in parts.items()})
     return Config(method, sources={key: _source(key, sources) for key in known}, **parts)
 
 
-def _explained(section: str, kind: type[BaseModel], error: ValidationError, sources: dict[str, str]) -> UserError:
+def _explained(section: str, error: ValidationError, known: list[str], sources: dict[str, str]) -> UserError:
     """The first thing that is wrong, as one sentence that names the key, its value and where it came from."""
-    first = error.errors()[0]
+    errors = error.errors()  # an unknown name may be why another one is missing
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     place = [str(part) for part in first["loc"]]
     key = ".".join([section, *place])
     if first["type"] == "extra_forbidden":
-        return _unknown(key, [f"{section}.{known}" for known in _keys(kind)], sources)
+        return _unknown(key, known, sources)
+    if first["type"] == "missing":
+        lacking = f"'{place[-1]}'" if isinstance(first["loc"][-1], str) else "more values"
+        return UserError(f"{key.rpartition('.')[0]} is incomplete: it needs {lacking}")
     expected = first["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("should be", "must be")
     if not expected.startswith("must"):
         expected = f"is wrong: {expected}"
@@ -261,7 +272,7 @@ def _explained(section: str, kind: type[BaseModel], error: ValidationError, sour
 
 
 def _unknown(key: str, known: Any, sources: dict[str, str]) -> UserError:
-    return UserError(f"there is no setting '{key}' (from {_source(key, sources)})", _meant(key, known))
+    return UserError(f"there is no setting '{key}' (from {_source(key, sources)})", _meant_key(key, list(known)))
 
 
 def _source(key: str, sources: dict[str, str]) -> str:
@@ -283,6 +294,15 @@ def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 keys += _keys(inner, f"{prefix}{name}.")
     return keys
+
+
+def _meant_key(key: str, known: list[str]) -> str | None:
+    """The nearest name in the same group; else the same name in another one."""
+    group, _, name = key.rpartition(".")
+    here = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == group}
+    close = difflib.get_close_matches(name, here, n=1, cutoff=0.6)
+    found = [here[close[0]]] if close else [k for k in known if k.endswith(f".{name}")]
+    return f"did you mean '{found[0]}'?" if found else None
 
 
 def _meant(word: str, known: Any) -> str | None:

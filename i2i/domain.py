@@ -60,7 +60,8 @@ class Domain(BaseModel):
         """values: any shape, of `dtype` or float, on any device. Returns float32 in [-1, 1]."""
         import torch
 
-        return (values.to(torch.float32) - self.low) * 2 / (self.high - self.low) - 1
+        scaled = values.to(torch.float32, copy=True)  # a copy of our own, so that the rest can work in place
+        return scaled.sub_(self.low).mul_(2).div_(self.high - self.low).sub_(1)
 
     def to_array(self, image: torch.Tensor, dtype: Depth | None = None) -> np.ndarray:
         """image: (C, H, W), clamped to [-1, 1]. Returns (H, W, C), rounded, in `dtype` or in the other type asked for."""

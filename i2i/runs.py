@@ -1,23 +1,23 @@
 """What a run is: from a configuration to a method, its data and its trainer; and from a run or a file back to a method."""
 
+import hashlib
 import importlib
-import json
 import math
 import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
+from torch import Tensor
 
 from i2i import atomic
-from i2i.config import Config, Layer, dump, resolve
+from i2i.config import Config, Layer, dump, from_file, resolve
 from i2i.data import catalogue, folders, scenes
 from i2i.data.reader import Reader, free_memory
 from i2i.data.samples import FixedSamples, PairedSamples, Samples, UnpairedSamples
@@ -32,7 +32,7 @@ from i2i.training.journal import rows as journal_rows
 from i2i.training.precision import choose_device, choose_precision
 from i2i.training.trainer import Trainer, Watcher
 
-CONFIG = "config.yaml"
+CONFIG, START = "config.yaml", "start.safetensors"
 SCENES = 200
 """How many scenes `--data scenes` makes."""
 
@@ -85,7 +85,7 @@ def locate(source: str, kind: str, say: Callable[[str], None], size: int = 128) 
     if re.fullmatch(r"[\w-]+", source):
         say(f"looking for the data set '{source}' in {data_folder()}")
         return str(catalogue.fetch(source, data_folder()))
-    raise UserError(f"there is no folder '{source}'", "i2i data list shows the data sets known by name")
+    raise UserError(f"there is no folder '{source}'", f"where data has moved, change data.source in the run's {CONFIG}")
 
 
 def prepare(config: Config, say: Callable[[str], None] = lambda text: None) -> Prepared:
@@ -95,8 +95,9 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None) -> P
     """
     if not config.data.source:
         raise UserError("there is no data to train on", "--data FOLDER, or --data scenes for the built-in set")
+    choose_precision(config.train.precision, choose_device(config.train.device))
     kind = method_class(config.method).data
-    place = locate(config.data.source, kind, say, size=max(128, config.data.size))
+    place = ranks.join().tell(lambda: locate(config.data.source, kind, say, size=max(128, config.data.size)))
     found = folders.find(place, config.data.layout)
     train, notes = _oriented(found.splits["train"], kind, config.data.direction)
     held_out = _oriented(found.held_out, kind, config.data.direction)[0] if found.held_out else None
@@ -118,14 +119,23 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None) -> P
     return Prepared(config, found, train, held_out, said)
 
 
-def create(prepared: Prepared, out: Path | None, name: str) -> Path:
-    """Make the run's folder with its config: `out`, or the next free runs/METHOD-NAME-001."""
+def create(prepared: Prepared, out: Path | None, name: str, start: dict[str, Tensor] | None = None) -> Path:
+    """Make the run's folder with all that it starts from: `out`, or the next free runs/METHOD-NAME-001."""
     folder = out or _next_free(Path("runs"), f"{prepared.config.method}-{name}")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"'{folder}' is not empty", f"i2i resume {folder}, if it is a run; else another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(folder / CONFIG, dump({**prepared.config.tree(), "made_with": made_with()}))
+    about = {"config": prepared.config.tree(), "made_with": made_with()}
+    if start:
+        checkpoint.export(folder / START, start, about)
+    atomic.write_text(folder / CONFIG, dump({**about["config"], "made_with": about["made_with"]}))  # from now on it is a run
     return folder
+
+
+def name_of(source: str) -> str:
+    """What a run is called after its data: a known name as it is, else the folder or the manifest, of two folders the first."""
+    path = Path(os.path.abspath(source if Path(source).exists() else source.partition(",")[0]))  # noqa: PTH100 (of .. the real name)
+    return (path.stem if path.is_file() else path.name) or "data"
 
 
 def saved_config(folder: Path) -> Config:
@@ -133,28 +143,27 @@ def saved_config(folder: Path) -> Config:
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"'{folder}' is not a run: it has no {CONFIG}", "runs lie in runs/, one folder each")
-    tree = yaml.safe_load(path.read_text())
-    return configure(tree["method"], [Layer(str(path), tree)])
+    layer = from_file(path)
+    if not isinstance(layer.tree.get("method"), str):
+        raise UserError(f"'{path}' does not say which method the run trains", "it needs a line such as method: pix2pix")
+    return configure(layer.tree["method"], [layer])
 
 
-def trainer(folder: Path, prepared: Prepared, watcher: Watcher, initial: Path | None = None) -> Trainer:
-    """Introduce the method, the data and the trainer of a run to each other.
-
-    `initial` gives starting weights; a run that has a checkpoint goes on from that instead.
-    """
+def trainer(folder: Path, prepared: Prepared, watcher: Watcher) -> Trainer:
+    """Introduce the method, the data and the trainer of a run to each other."""
     config = prepared.config
     group = ranks.join()
     device = choose_device(config.train.device)
     precision = choose_precision(config.train.precision, device)
     method = build(config)
-    if initial:
-        watcher.say(initialise(method, initial))
-    reader = Reader(config.data, cache_budget(config))
+    if (folder / START).exists():
+        method.load_state_dict(checkpoint.load_weights(folder / START)[0], strict=False)
+    reader = Reader(config.data, cache_budget(config) // group.count)
     kind = PairedSamples if method.data == "paired" else UnpairedSamples
     samples: Samples = kind(prepared.train.a, prepared.train.b, config.data, reader, config.train.seed)
     shown = prepared.held_out or prepared.train
     fixed = FixedSamples(shown.a, shown.b, config.data, reader, config.train.seed)
-    about = {"config": config.tree(), "made_with": made_with()}
+    about = {"config": config.tree(), "made_with": made_with(), "data": fingerprint(prepared.train)}
     workers = config.data.workers
     if workers is None:
         workers = 0 if device.type == "cpu" else min(4, (os.cpu_count() or 2) - 1)
@@ -172,22 +181,42 @@ def trainer(folder: Path, prepared: Prepared, watcher: Watcher, initial: Path | 
     )
 
 
-def initialise(method: Method, path: Path) -> str:
-    """Start from the weights of a run, a checkpoint folder or a file; what it lacks stays fresh. Returns what was taken."""
-    weights, _ = checkpoint.load_weights(_weights_file(path))
-    own = method.state_dict()
-    wrong = [name for name, tensor in weights.items() if name in own and "history" not in name and own[name].shape != tensor.shape]
-    taken = {name: tensor for name, tensor in weights.items() if name in own and "history" not in name}
-    if wrong:
-        raise UserError(
-            f"{wrong[0]} is {tuple(weights[wrong[0]].shape)} in '{path}' and {tuple(own[wrong[0]].shape)} in the new run",
-            f"train with the settings of that model: --config {path}/{CONFIG}" if path.is_dir() else None,
-        )
-    missing = {name.split(".")[0] for name in own if name not in taken and "history" not in name}
+def starting_weights(config: Config, path: Path) -> tuple[dict[str, Tensor], str]:
+    """What a new run can take from a run, a checkpoint folder or a file, and a line that says what starts fresh.
+
+    Past images of a history are not taken. Raises UserError where a weight has another shape, or nothing fits.
+    """
+    with torch.device("meta"):
+        own = {name: tensor.shape for name, tensor in build(config).state_dict().items() if "history" not in name}
+    stored = {name: tensor for name, tensor in checkpoint.load_weights(_weights_file(path))[0].items() if "history" not in name}
+    taken = {name: tensor for name, tensor in stored.items() if name in own}
+    for name, tensor in taken.items():
+        if tensor.shape != own[name]:
+            raise UserError(
+                f"{name} is {tuple(tensor.shape)} in '{path}' and {tuple(own[name])} in the new run",
+                f"train with the settings of that model: --config {path}/{CONFIG}" if (path / CONFIG).exists() else None,
+            )
     if not taken:
-        raise UserError(f"nothing in '{path}' fits this method")
-    method.load_state_dict(taken, strict=False)
-    return f"starting from '{path}'" + (f"; {', '.join(sorted(missing))} start fresh" if missing else "")
+        raise UserError(f"nothing in '{path}' fits {config.method}", f"it holds {', '.join(sorted({name.split('.')[0] for name in stored}))}")
+    fresh = _grouped([name for name in own if name not in taken], taken)
+    unused = _grouped([name for name in stored if name not in own], own)
+    return taken, (
+        f"starting from '{path}'" + (f"; fresh: {fresh}" if fresh else "") + (f"; not used: {unused}" if unused else "")
+    )  # fmt: skip
+
+
+def _grouped(names: list[str], others: Collection[str]) -> str:
+    """Names of weights, those of a network none of whose weights is among `others` by the network's name alone."""
+    networks = {name.partition(".")[0] for name in others}
+    whole = sorted({name.partition(".")[0] for name in names} - networks)
+    single = [name for name in names if name.partition(".")[0] in networks]
+    return ", ".join([*whole, *single[:1]]) + (f" and {len(single) - 1} more" if len(single) > 1 else "")
+
+
+def fingerprint(sides: folders.Sides) -> dict[str, Any]:
+    """What the order of the samples depends on: how many images there are, and which, by their names."""
+    names = hashlib.sha256("\n".join(f"{source.name}/{source.half}" for side in (sides.a, sides.b) for source in side).encode())
+    return {"x": len(sides.a), "y": len(sides.b), "names": names.hexdigest()[:16]}
 
 
 def cache_budget(config: Config) -> int:
@@ -242,8 +271,7 @@ def summary(folder: Path) -> dict[str, Any]:
     """Where a run stands, as plain values."""
     config = saved_config(folder)
     last, metrics = checkpoint.latest(folder), folder / METRICS
-    log = journal_rows(metrics) if metrics.exists() else []
-    row = log[-1] if log else {}
+    row = ([{}] + (journal_rows(metrics) if metrics.exists() else []))[-1]
     return {
         "run": str(folder),
         "method": config.method,

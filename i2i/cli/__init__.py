@@ -1,15 +1,16 @@
 """The command `i2i`. Each command parses, calls one function and prints; torch is imported inside their bodies only."""
 
-import os
 import sys
 import traceback
 from importlib.metadata import version
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from i2i.atomic import explained
 from i2i.cli import data, messages, show, train, translate
-from i2i.errors import UserError
+from i2i.errors import Interrupted, OutOfResources, UserError
 
 app = typer.Typer(
     help="Train image-to-image translation models on your own folders and apply them to folders of any size.",
@@ -31,9 +32,11 @@ app.command("config")(show.config)
 @app.callback()
 def _options(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")] = False,
-    _version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", callback=lambda on: _print_version(on), is_eager=True)] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=lambda on: _print_version(on), is_eager=True)
+    ] = False,
 ) -> None:
-    messages.set_quiet(quiet)
+    messages.set_quiet(quiet or messages.is_follower())
 
 
 def _print_version(wanted: bool) -> None:
@@ -45,25 +48,53 @@ def _print_version(wanted: bool) -> None:
 def main() -> None:
     """Run the command line; the exit status tells what happened (see the README)."""
     try:
-        app()
+        status = app(standalone_mode=False)  # else typer prints errors in a box of its own
     except UserError as error:
-        messages.fail(error)
+        if not (isinstance(error, Interrupted) and messages.is_follower()):
+            messages.fail(error)
         sys.exit(error.status)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # who reads our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
-        if _out_of_memory(error):
-            hint = "a smaller --batch or --size, a smaller --set model.generator.width, or --precision bf16 need less"
-            messages.fail(UserError(f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}", hint))
-            sys.exit(6)
-        traceback.print_exc()
-        messages.fail(UserError("this is a bug of i2i, not yours", "please report it with the lines above and the command"))
-        sys.exit(1)
+        status = _explained(error)
+    sys.exit(status or 0)
+
+
+def _explained(error: Exception) -> int:
+    """Say what an error that is none of ours means for the person. Returns the exit status."""
+    if hasattr(error, "format_message"):  # how typer says that the command line is wrong
+        return _misused(error)
+    if isinstance(error, OSError):
+        return _blocked(error)
+    if _out_of_memory(error):
+        hint = "a smaller --batch or --size, a smaller --set model.generator.width, or --precision bf16 need less"
+        messages.fail(UserError(f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}", hint))
+        return OutOfResources.status
+    traceback.print_exception(error)
+    messages.fail(UserError("this is a bug of i2i, not yours", "please report it with the lines above and the command"))
+    return 1
+
+
+def _misused(error: Any) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return 2
+    text = error.format_message().rstrip(".")
+    messages.fail(UserError(text[:1].lower() + text[1:], f"{error.ctx.command_path} --help" if error.ctx else None))
+    return 2
+
+
+def _blocked(error: OSError) -> int:
+    """The system has refused something, mostly a file; where the disk is full it says so."""
+    told = explained(error, Path(error.filename or "."))
+    if not isinstance(told, UserError):
+        what = f"cannot use '{error.filename}'" if error.filename else "the system has refused"
+        told = UserError(f"{what}: {error.strerror or error}", "check the name, who owns it and its mode")
+    messages.fail(told)
+    return told.status
 
 
 def _out_of_memory(error: Exception) -> bool:
     """Without importing torch only to ask: its CPU allocator raises a plain RuntimeError."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error)
+    words = "not enough memory", "can't allocate memory"
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(w in str(error) for w in words)

@@ -1,8 +1,9 @@
-"""`i2i data`: check a folder, list and fetch the known sets, draw scenes."""
+"""`i2i data`: check a data set, list and fetch the known ones, draw scenes."""
 
+import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,31 +12,213 @@ import typer
 from i2i.cli import messages
 
 if TYPE_CHECKING:
-    from i2i.data.check import Report
+    from i2i.data.check import Finding, Report
 
-app = typer.Typer(help="Check your images, fetch known data sets, draw scenes.", no_args_is_help=True, rich_markup_mode="markdown")
+EVERY = 10.0
+"""Seconds between lines of progress where there is no terminal."""
 
-
-class ScenesLayout(str, Enum):
-    paired = "paired"
-    unpaired = "unpaired"
-    labels = "labels"
-    simreal = "simreal"
+app = typer.Typer(
+    help="Check your images, fetch known data sets, draw scenes.", no_args_is_help=True, rich_markup_mode="markdown"
+)
 
 
-@app.command("check", epilog="Examples: i2i data check photos/ --method pix2pix · i2i data check A_FOLDER,B_FOLDER --size 128")
-def check(
-    data: Annotated[str, typer.Argument(metavar="DIR", help="A folder, a .csv or .jsonl manifest, or FOLDER_A,FOLDER_B.")],
-    method: Annotated[str | None, typer.Option(help="Judge the data for this method; without it, by how the names match.")] = None,
+@app.command()
+def check(  # noqa: PLR0917 (options)
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DIR", help="A folder, a manifest (.csv, .jsonl), or A,B (two folders).", show_default=False),
+    ],
+    method: Annotated[
+        str | None, typer.Option(help="Judge the data for this method; without it, by how the names match.")
+    ] = None,
     layout: Annotated[str, typer.Option(help="auto, side-by-side, two-folders or manifest.")] = "auto",
-    size: Annotated[int | None, typer.Option(min=1, help="The crop that you mean to train on, in pixels.")] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Read headers only; damaged pixels and copies stay unseen.")] = False,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the square crops to train on, in pixels.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Read headers only: damage and copies stay unseen.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")] = False,
 ) -> None:
-    """Say what a data set is and what in it would hurt training."""
+    """Say what a data set is, and what in it would hurt training. The exit status is 2 where training could not start.
+
+    Examples:
+
+        i2i data check facades/
+
+        i2i data check photos/,paintings/ --method cyclegan --size 128
+    """
     from i2i.data.check import check as checked
     from i2i.methods import chosen
 
     kind: Any = chosen(method).data if method else None
-    report = checked(data, layout, kind=kind, size=size, thorough=not fast, on_progress=_counter("checked"))
-    raise typer.Exit(0 if report.trainable else 2)
+    report = checked(data, layout, kind=kind, size=size, thorough=not fast, on_progress=_progress("checked", "files"))
+    messages.result_json(_tree(report)) if json else _print(report)
+    if not report.trainable:
+        messages.next_command(f"i2i data check {shlex.quote(data)}   # once the errors are mended")
+        raise typer.Exit(2)
+    messages.next_command(_training(report, method, layout, size))
+
+
+@app.command("list")
+def list_sets(
+    json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """List the data sets that are known by name: `--data NAME` fetches them.
+
+    Example:
+
+        i2i data list
+    """
+    from i2i import runs
+    from i2i.data.catalogue import BUILT_IN, ENTRIES
+
+    folder = runs.data_folder()
+    rows = [
+        {"name": BUILT_IN, "layout": "both", "A": None, "B": None, "images": "as many as you like", "size": None,
+         "terms": "drawn by i2i", "here": any(folder.glob(f"{BUILT_IN}-*"))}
+    ]  # fmt: skip
+    for entry in ENTRIES:
+        a, b = entry.sides or (None, None)
+        rows.append({"name": entry.name, "layout": entry.layout, "A": a, "B": b, "images": entry.images, "size": entry.size,
+                     "terms": entry.terms, "here": (folder / entry.name).is_dir()})  # fmt: skip
+    if json:
+        messages.result_json(rows)
+    else:
+        _table(list(rows[0]), [["yes" if v is True else str(v or "") for v in row.values()] for row in rows])
+        messages.say(f"fetched sets lie in {folder}; where nothing is said about terms, ask the owners of the images")
+    messages.next_command("i2i data get horse2zebra")
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="A name of `i2i data list`.", show_default=False)],
+    into: Annotated[
+        Path | None, typer.Option(help="Where data sets are kept. [default: $I2I_DATA, else the user's cache]")
+    ] = None,
+) -> None:
+    """Fetch a known data set, going on where an earlier try was cut off, and print its folder.
+
+    Examples:
+
+        i2i data get horse2zebra
+
+        i2i data get facades --into datasets/
+    """
+    from i2i import runs
+    from i2i.data import catalogue
+
+    entry = catalogue.find(name)
+    folder = catalogue.fetch(name, into or runs.data_folder(), _progress("fetched", "MB", 1e6))
+    messages.result(str(folder))
+    method = "pix2pix" if entry.layout == "paired" else "cyclegan"
+    direction = " --direction BtoA" if entry.direction == "BtoA" else ""
+    messages.next_command(f"i2i train {method} --data {name if into is None else shlex.quote(str(folder))}{direction}")
+
+
+@app.command()
+def make(  # noqa: PLR0917 (options)
+    name: Annotated[str, typer.Argument(metavar="scenes", help="What to draw; `scenes` is what there is.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.", show_default=False)],
+    layout: Annotated[str, typer.Option(help="paired, unpaired, labels or simreal.")] = "paired",
+    count: Annotated[int, typer.Option(help="Training images; a tenth as many are held out.")] = 200,
+    size: Annotated[int, typer.Option(help="Side of the images, in pixels.")] = 128,
+    seed: Annotated[int, typer.Option(help="Another seed, another world.")] = 0,
+) -> None:
+    """Draw the built-in data set: small scenes, labelled, in summer and winter, as photo and as simulation.
+
+    Example:
+
+        i2i data make scenes my-scenes --layout unpaired --count 500 --size 256
+    """
+    from i2i.data import scenes
+    from i2i.errors import UserError
+
+    if name != "scenes":
+        raise UserError(f"i2i cannot draw '{name}'", "i2i data make scenes DIR")
+    progress = _progress("drawn", "scenes")
+    total = scenes.scenes_needed(layout, count) if layout in scenes.LAYOUTS else 0
+    scenes.make(folder, layout, count, size, seed, lambda done: progress(done, total))
+    messages.result(str(folder))
+    method = {"paired": "pix2pix", "unpaired": "cyclegan", "simreal": "cyclegan"}.get(layout)
+    place = shlex.quote(str(folder))
+    messages.next_command(f"i2i train {method} --data {place} --preset quick" if method else f"i2i data check {place}")
+
+
+def _training(report: "Report", method: str | None, layout: str, size: int | None) -> str:
+    """The command that trains on checked data."""
+    from i2i.data.check import DEFAULT_CROP
+
+    method = method or ("pix2pix" if report.kind == "paired" else "cyclegan")
+    crop = size or report.crop or DEFAULT_CROP
+    command = f"i2i train {method} --data {shlex.quote(report.data)}"
+    if layout != "auto":
+        command += f" --set data.layout={layout}"
+    if crop != DEFAULT_CROP:
+        command += f" --size {crop}"
+        if method == "pix2pix" and crop & (crop - 1) == 0:  # its U-Net halves the image down to one pixel
+            command += f" --set model.generator.depth={crop.bit_length() - 1}"
+    return command
+
+
+def _tree(report: "Report") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {**asdict(report), "trainable": report.trainable}
+
+
+def _print(report: "Report") -> None:
+    if report.layout:
+        judged = {"paired": "pairs, A is the input (B with --direction BtoA)", "unpaired": "unpaired images", None: ""}[
+            report.kind
+        ]
+        messages.result(f"{report.said}; judged as {judged}")
+        rows = [[s.split, s.side, str(s.images), s.sizes, s.values] for s in report.sides]
+        _table(["split", "side", "images", "size", "values"], rows)
+    for finding in report.findings:
+        _print_finding(finding, report.data)
+    if not report.findings:
+        messages.result("nothing was found that would hurt training")
+
+
+def _print_finding(finding: "Finding", root: str) -> None:
+    messages.result(f"{finding.severity}: {finding.what}")
+    if finding.files:
+        more = finding.count - len(finding.files)
+        names = [name.removeprefix(root.rstrip("/") + "/") for name in finding.files]
+        messages.result(f"    {', '.join(names)}" + (f" and {more} more" if more else ""))
+    if finding.do:
+        messages.result(f"    {finding.do}")
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on a terminal; elsewhere plain lines in columns."""
+    if not sys.stdout.isatty():
+        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+        for row in (headings, *rows):
+            messages.result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*headings, box=None, header_style="bold", pad_edge=False)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def _progress(verb: str, unit: str, scale: float = 1) -> Callable[[int, int | None], None]:
+    """Tells how far something is, on stderr: in place on a terminal, elsewhere by a line now and then."""
+    told = time.monotonic()
+    live = sys.stderr.isatty() and not messages.is_quiet()
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told < (0.1 if live else EVERY) and not (live and done == total):
+            return
+        told = now
+        text = f"{verb} {done / scale:.0f}" + (f" of {total / scale:.0f}" if total else "") + f" {unit}"
+        if live:
+            print(f"\r{text}", end="\r\x1b[K" if done == total else "\x1b[K", file=sys.stderr, flush=True)
+        else:
+            messages.say(text)
+
+    return tell

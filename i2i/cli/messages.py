@@ -20,6 +20,11 @@ def is_quiet() -> bool:
     return _quiet
 
 
+def is_follower() -> bool:
+    """Whether torchrun started this process as another one than the first, which talks for all."""
+    return "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0"
+
+
 def say(text: str) -> None:
     """Tell the person something that is not the result."""
     if not _quiet:
@@ -49,9 +54,18 @@ def next_command(command: str) -> None:
 
 
 def _line(text: str, stream: Any) -> None:
-    """Print without markup or wrapping; what the stream cannot encode (an odd file name) is escaped."""
+    """Print without markup or wrapping; what the stream cannot encode (an odd file name) is escaped.
+
+    When nobody reads results any more, as in `i2i methods | head -1`, the command is done. Work does not end for want of a
+    reader of its progress.
+    """
     encoding = stream.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if stream is sys.stdout:
+            sys.exit(0)
 
 
 def _coloured(text: str, code: str) -> str:

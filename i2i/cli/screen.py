@@ -50,7 +50,7 @@ class Screen:
         seconds, steps = time.monotonic() - self._start[0], done - self._start[1]
         if not steps:
             return "…"
-        rate = steps / seconds
+        rate = steps / max(seconds, 1e-9)
         speed = f"{rate:.1f} steps/s" if rate >= 1 else f"{1 / rate:.1f} s/step"
         return f"{speed}  {clock((total - done) / rate)} left"
 
@@ -65,6 +65,7 @@ class Screen:
             columns = [TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[pace]}")]
             self._bar = Progress(*columns, TextColumn("{task.fields[losses]}", style="dim"), console=Console(stderr=True), refresh_per_second=4)
             self._bar.start()
+            self._bar.console.show_cursor(True)  # else a process that is killed leaves the terminal without one
             self._bar.add_task("", total=total, pace="", losses="")
         self._bar.update(
             self._bar.task_ids[0],

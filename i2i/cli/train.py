@@ -1,6 +1,7 @@
 """`i2i train` and `i2i resume`."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -46,34 +47,41 @@ def train(
     init_from: Annotated[Path | None, typer.Option(help="Start from the weights of a run or a model file.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show config, data and networks, then stop.")] = False,
 ) -> None:
-    from i2i.config import Layer, from_assignments, from_file
-    from i2i.config import preset as shipped
-
     from i2i.methods import chosen
 
-    chosen(method)
+    chosen(method)  # before torch loads
     from i2i import runs
+    from i2i.config import Layer, from_assignments, from_file
+    from i2i.config import preset as shipped
+    from i2i.training import ranks
 
+    lengths = {"epochs": epochs, "steps": steps, "batch": batch}
     options: dict[str, dict[str, Any]] = {
         "data": {"source": data, "direction": direction, "size": size},
-        "train": {"epochs": epochs, "steps": steps, "batch": batch, "device": device, "precision": precision, "seed": seed, "compile": compile},
+        "train": {**lengths, "device": device, "precision": precision, "seed": seed, "compile": compile},
     }
-    given = {section: {key: value for key, value in values.items() if value is not None} for section, values in options.items()}
     layers = [
         *([shipped(method, preset)] if preset else []),
         *([from_file(config)] if config else []),
-        *(Layer(f"--{'data' if key == 'source' else key}", {section: {key: value}}) for section, values in given.items() for key, value in values.items()),
+        *(
+            Layer(f"--{'data' if key == 'source' else key}", {section: {key: value}})
+            for section, values in options.items()
+            for key, value in values.items()
+            if value is not None
+        ),
         from_assignments(assignments or []),
     ]
-    prepared = runs.prepare(runs.configure(method, layers), messages.say)
-    for line in prepared.said:
-        messages.say(f"data: {line}")
-    if dry_run:
-        _describe(prepared)
-        return
-    name = Path(prepared.config.data.source.split(",")[0]).stem if data is None or Path(data).exists() else data.partition(",")[0]
-    folder = _shared_folder(prepared, out, Path(name).name)
-    _train(folder, prepared, init_from)
+    configured = runs.configure(method, layers)
+    with ranks.joined() as group:
+        prepared = _prepared(configured)
+        start, said = runs.starting_weights(prepared.config, init_from) if init_from else (None, "")
+        if said:
+            messages.say(said)
+        if dry_run:
+            _describe(prepared)
+            return
+        name = runs.name_of(configured.data.source)
+        _train(Path(group.tell(lambda: str(runs.create(prepared, out, name, start)))), prepared)
 
 
 train.__doc__ = TRAIN_HELP
@@ -89,44 +97,41 @@ def resume(
         i2i resume runs/cyclegan-horse2zebra-001
     """
     from i2i import runs
-
-    _train(run, runs.prepare(runs.saved_config(run), messages.say))
-
-
-def _shared_folder(prepared: "Prepared", out: Path | None, name: str) -> Path:
-    """The run's folder, made by the first of several processes and told to the others."""
-    from i2i import runs
     from i2i.training import ranks
 
-    group = ranks.join()
-    return Path(group.tell(lambda: str(runs.create(prepared, out, name))))
+    with ranks.joined():
+        _train(run, _prepared(runs.saved_config(run)))
 
 
-def _train(folder: Path, prepared: "Prepared", initial: Path | None = None) -> None:
+def _prepared(config: "Config") -> "Prepared":
+    from i2i import runs
+
+    prepared = runs.prepare(config, messages.say)
+    for line in prepared.said:
+        messages.say(f"data: {line}")
+    return prepared
+
+
+def _train(folder: Path, prepared: "Prepared") -> None:
     from i2i import runs
     from i2i.cli.screen import Screen
-    from i2i.training import ranks
 
-    try:
-        with Screen() as screen:
-            trainer = runs.trainer(folder, prepared, screen, initial)
-            if trainer.finished:
-                messages.say(f"'{folder}' is trained to its end: there is nothing to do")
-            else:
-                if trainer.ranks.is_first:
-                    screen.say(f"training in {folder} on {trainer.precision.device} in {trainer.precision.name}")
-                trainer.run()
-    finally:
-        ranks.leave()
+    with Screen() as screen:
+        trainer = runs.trainer(folder, prepared, screen)
+        if trainer.finished:
+            screen.say(f"'{folder}' is trained to its end: there is nothing to do")
+        else:
+            screen.say(f"training in {folder} on {trainer.precision.device} in {trainer.precision.name}")
+            trainer.run()
     if trainer.ranks.is_first:
-        _say_what_comes_next(folder, prepared)
+        messages.say(f"done; sample sheets are in {folder}/samples, the model is")
+        messages.result(f"{folder}/model.safetensors")
+        messages.next_command(f"i2i translate {quote(str(folder))} {quote(str(_unseen(prepared)))} -o {quote(f'{folder}/translated')}")
 
 
-def _say_what_comes_next(folder: Path, prepared: "Prepared") -> None:
-    """The command that uses the run, on images that it has not seen where there are some."""
-    shown = (prepared.held_out or prepared.train).a[0].path.parent
-    messages.say(f"done: {folder}/model.safetensors; sample sheets in {folder}/samples")
-    messages.next_command(f"i2i translate {folder} {shown} -o {folder}/translated")
+def _unseen(prepared: "Prepared") -> Path:
+    """A folder of images that the run has not learned from, where there is one."""
+    return (prepared.held_out or prepared.train).a[0].path.parent
 
 
 def _describe(prepared: "Prepared") -> None:
@@ -148,11 +153,11 @@ def _describe(prepared: "Prepared") -> None:
 
 def show_config(config: "Config") -> None:
     """A configuration as YAML that can be used again, with the source of each value in a comment."""
-    from i2i.config import dump, flat
+    from i2i.config import dump_value, flat
 
     lines = []
     for key, value in flat(config.tree()).items():
-        text = dump({"": value}).strip().removeprefix("'': ").replace("\n", " ")
+        text = dump_value(value)
         lines.append((key, text, config.sources.get(key, "")))
     messages.result(f"method: {config.method}")
     section: list[str] = []

@@ -72,7 +72,9 @@ def find(root: str | Path, layout: str = "auto") -> Found:
                 return found
         _refuse(Path(root), layout)
     except OSError as error:
-        raise UserError(f"cannot read '{error.filename}': {error.strerror}", "check the name, who owns it and its mode") from error
+        raise UserError(
+            f"cannot read '{error.filename}': {error.strerror}", "check the name, who owns it and its mode"
+        ) from error
 
 
 def pairs(sides: Sides) -> tuple[list[tuple[Source, Source]], list[Source]]:
@@ -84,7 +86,7 @@ def pairs(sides: Sides) -> tuple[list[tuple[Source, Source]], list[Source]]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every image below a folder, in natural order (2 before 10). Hidden files, hidden folders and linked folders are left out."""
+    """Every image below a folder, in natural order (2 before 10). What is hidden and linked folders are left out."""
     files = []
     for where, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -162,9 +164,7 @@ def _sources(folder: Path) -> list[Source]:
     names = [unicodedata.normalize("NFC", file.relative_to(folder).as_posix()) for file in files]
     stems = [name.removesuffix(file.suffix) for name, file in zip(names, files, strict=True)]
     count = Counter(stems)
-    return [
-        Source(file, stem if count[stem] == 1 else name) for file, stem, name in zip(files, stems, names, strict=True)
-    ]
+    return [Source(file, stem if count[stem] == 1 else name) for file, stem, name in zip(files, stems, names, strict=True)]
 
 
 # Side by side
@@ -217,7 +217,9 @@ def _manifest(root: Path, _: bool) -> Found | None:
             side.append(Source(root.parent / path, f"{number:09d}"))
     if "train" not in splits:
         raise UserError(f"'{root}' has no row to train on", "every row names two images, in the columns A and B")
-    return Found("manifest", {split: Sides(*sides) for split, sides in splits.items()}, f"manifest: columns A and B of '{root.name}'")
+    return Found(
+        "manifest", {split: Sides(*sides) for split, sides in splits.items()}, f"manifest: columns A and B of '{root.name}'"
+    )
 
 
 def _row(row: object, where: str) -> tuple[str, str, str]:
@@ -227,7 +229,9 @@ def _row(row: object, where: str) -> tuple[str, str, str]:
     if not (a and b and isinstance(a, str) and isinstance(b, str)):
         raise UserError(f"{where} lacks A or B", "every row names two images, in the columns A and B")
     if split not in ("", *SPLITS):
-        raise UserError(f"{where} is for the split '{split}'", f"splits are {', '.join(SPLITS)}; a row without one is for train")
+        raise UserError(
+            f"{where} is for the split '{split}'", f"splits are {', '.join(SPLITS)}; a row without one is for train"
+        )
     return a, b, split or "train"
 
 

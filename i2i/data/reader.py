@@ -78,7 +78,12 @@ def _part(whole: Picture, source: Source) -> Picture:
 
 
 def free_memory() -> int:
-    """Bytes of memory that can be used without swapping; 0 where the system does not tell."""
+    """Bytes of memory that can be used without swapping, in a container those it may still take; 0 where nothing tells."""
+    left = _left_in_container()
+    return _left_on_machine() if left is None else min(left, _left_on_machine())
+
+
+def _left_on_machine() -> int:
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
@@ -89,3 +94,13 @@ def free_memory() -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 0
+
+
+def _left_in_container() -> int | None:
+    """What a control group (Linux, version 2) leaves of its limit; None where there is none."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (group / "memory.max").read_text(), (group / "memory.current").read_text()
+        return max(0, int(limit) - int(used))
+    except (OSError, ValueError):  # no group, or a limit of "max"
+        return None

@@ -36,7 +36,8 @@ class _Both:
     """What pairs and unpaired samples share: two sides, their domains, and how a sample is cut."""
 
     def __init__(self, x: Sequence[Source], y: Sequence[Source], settings: DataSettings, reader: Reader, seed: int):
-        assert settings.x and settings.y, "domains are settled before samples are drawn"
+        assert settings.x, "domains are settled before samples are drawn"
+        assert settings.y
         self.x, self.y, self.seed = x, y, seed
         self.settings, self.reader = settings, reader
         self.domains: tuple[Domain, Domain] = (settings.x, settings.y)

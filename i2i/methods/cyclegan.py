@@ -85,7 +85,7 @@ class CycleGAN(Method):
         real_logits, fake_logits = together(D, real, fake)
         real_loss, fake_loss = discriminator_losses(self.config.gan, real_logits, fake_logits)
         losses = {f"real_{side}": real_loss, f"fake_{side}": fake_loss}
-        if self.config.gan == "wgan-gp":
+        if self.config.gan == "wgan-gp" and self.config.lambda_gp:
             losses[f"gp_{side}"] = self.config.lambda_gp * gradient_penalty(D, real, fake)
         return losses
 

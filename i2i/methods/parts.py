@@ -46,7 +46,7 @@ class Generator(Settings):
     def accepts(self) -> Accepts:
         if self.kind == "unet":
             return Accepts(stride=2**self.depth, smallest=2**self.depth, halo=None)
-        return Accepts(stride=4, smallest=8, halo=ResNet.halo(self.blocks))
+        return Accepts(stride=4, smallest=8, halo=ResNet.halo(self.blocks, self.upsample))
 
 
 class Discriminator(Settings):

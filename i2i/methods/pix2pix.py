@@ -50,7 +50,7 @@ class Pix2Pix(Method):
         fake_logits, real_logits = together(self.D, fake_pair.detach(), real_pair)
         real_loss, fake_loss = discriminator_losses(c.gan, real_logits, fake_logits)
         penalty: dict[str, Any] = {}
-        if c.gan == "wgan-gp":
+        if c.gan == "wgan-gp" and c.lambda_gp:  # a pass for nothing would still move batch-norm statistics
             penalty["gp"] = c.lambda_gp * gradient_penalty(self.D, real_pair, fake_pair)
         update("D", real=real_loss, fake=fake_loss, **penalty)
 

@@ -22,7 +22,7 @@ class InstanceNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # on CUDA autocast would answer in float32
-            return functional.group_norm(x, x.shape[1])
+            return torch.group_norm(x, x.shape[1])  # functional.group_norm refuses a map of one pixel
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -38,7 +38,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         if self.use_image_statistics and not self.training:
             with torch.autocast(x.device.type, enabled=False):
                 weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-                return functional.group_norm(x, self.num_features, weight, bias, self.eps)
+                return torch.group_norm(x, self.num_features, weight, bias, self.eps)
         return super().forward(x)
 
 

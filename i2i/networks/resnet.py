@@ -49,9 +49,10 @@ class ResNet(nn.Module):
         return self.model(x)
 
     @staticmethod
-    def halo(blocks: int) -> int:
-        """How far in pixels an input can reach: half the receptive field, 12 + 8 per block at a quarter of the resolution."""
-        return 12 + 8 * blocks
+    def halo(blocks: int, upsample: UpsampleName = "transposed") -> int:
+        """How far in pixels an input can reach: half the receptive field. Each block adds 8, two convolutions at a quarter of
+        the resolution; upsampling by resizing adds 3, since its convolutions come after it."""
+        return 12 + 8 * blocks + (3 if upsample == "resize" else 0)
 
 
 class ResidualBlock(nn.Module):

@@ -3,8 +3,8 @@
 import io
 import json
 import re
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,18 @@ def save(run: Path, step: int, weights: Mapping[str, Tensor], trainer: dict[str,
     `trainer` holds tensors and plain values only, so that it loads without running any code.
     """
     folder = run / "checkpoints" / f"step-{step:09d}"
-    folder.parent.mkdir(exist_ok=True)
+    with atomic.explaining(folder):
+        folder.parent.mkdir(exist_ok=True)
     if not folder.exists():  # a run that is resumed and stopped at once is there already
         buffer = io.BytesIO()
         torch.save(trainer, buffer)
         with atomic.replacing_folder(folder) as scratch:
             (scratch / TRAINER).write_bytes(buffer.getbuffer())
             (scratch / MODEL).write_bytes(_packed(weights, about))
-    atomic.point(folder.parent / "last", folder.name)
+    with suppress(OSError):  # a convenience that some file systems do not have; nothing here reads it
+        atomic.point(folder.parent / "last", folder.name)
     for old in steps(run)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        atomic.remove_folder(old)
     return folder
 
 
@@ -60,10 +62,19 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             about = json.loads((file.metadata() or {}).get("i2i", "null"))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"cannot read the model '{path}': {error}") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UserError(f"cannot read the model '{path}': {reason}") from None
     if not isinstance(about, dict):
         raise UserError(f"'{path}' does not say which method its weights belong to", "it was not written by i2i")
     return weights, about
+
+
+def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+    """Everything in a checkpoint: all weights, what they say about themselves, and the trainer's state."""
+    try:
+        return (*load_weights(folder / MODEL), load_trainer(folder))
+    except UserError as error:
+        raise UserError(error.message, f"remove '{folder}' to go on from the checkpoint before it") from None
 
 
 def load_trainer(folder: Path) -> dict[str, Any]:
@@ -71,7 +82,8 @@ def load_trainer(folder: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise UserError(f"cannot read the checkpoint '{path}': {error}", "remove its folder to resume from the one before") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"cannot read the checkpoint '{path}': {reason}") from None
 
 
 def steps(run: Path) -> list[Path]:

@@ -1,6 +1,10 @@
-"""The log of a run: mean losses since the last line, in `metrics.jsonl` and in TensorBoard."""
+"""The log of a run: mean losses since the last line, in `metrics.jsonl` and for TensorBoard."""
 
+import io
 import json
+import os
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,7 @@ class Journal:
         self.run = run
         self.sums: dict[str, Tensor] = {}
         self.count = 0
-        self._board: Any = None
+        self.board = Board(run / TENSORBOARD) if run else None
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
         """Take in the losses of one step."""
@@ -39,41 +43,28 @@ class Journal:
         require_finite(means)
         return means
 
-    def line(self, step: int, epoch: float, seconds: float, rates: Mapping[str, float]) -> dict[str, float]:
-        """Write the means under this step and start anew. Returns them."""
+    def line(self, where: Mapping[str, float], rates: Mapping[str, float]) -> dict[str, float]:
+        """Write the means and the learning rates under `where` (its "step" and more), and start anew. Returns the means."""
         means = self.means()
         self.sums, self.count = {}, 0
-        if self.run:
+        if self.run and self.board:
             values = {**means, **{f"lr/{player}": rate for player, rate in rates.items()}}
-            row = {"step": step, "epoch": round(epoch, 4), "seconds": round(seconds, 3), **values}
-            with (self.run / METRICS).open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            for name, value in values.items():
-                self.board.add_scalar(name, value, step)
+            _append(self.run / METRICS, f"{json.dumps({**where, **values})}\n".encode())
+            self.board.scalars(values, int(where["step"]))
         return means
 
     def sheet(self, image: Any, step: int) -> None:
         """image: (H, W, 3) uint8, shown in TensorBoard."""
-        if self.run:
-            self.board.add_image("samples", image, step, dataformats="HWC")
-
-    @property
-    def board(self) -> Any:
-        if self._board is None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(self.run / TENSORBOARD)) if self.run else None
-        return self._board
+        if self.board:
+            self.board.image("samples", image, step)
 
     def rewind(self, step: int) -> None:
         """Forget the lines after `step`, which a killed run wrote past its last checkpoint and will write again."""
         path = self.run / METRICS if self.run else None
         if path and path.exists():
             atomic.write_text(path, "".join(f"{json.dumps(row)}\n" for row in rows(path) if row["step"] <= step))
-
-    def close(self) -> None:
-        if self._board is not None:
-            self._board.close()
+        if self.board and step:
+            self.board.rewind(step)
 
     def state_dict(self) -> dict[str, Any]:
         return {"sums": {name: value.cpu() for name, value in self.sums.items()}, "count": self.count}
@@ -83,12 +74,57 @@ class Journal:
         self.count = state["count"]
 
 
+class Board:
+    """A file of TensorBoard events, one for each start of a run.
+
+    Not torch's SummaryWriter: that writes from a thread, which loses two minutes when it is killed and, when the disk is full,
+    dies with a traceback that nobody catches.
+    """
+
+    def __init__(self, folder: Path):
+        self.path = folder / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        from torch.utils.tensorboard.summary import scalar
+
+        self._write(*({"step": step, "summary": scalar(name, value)} for name, value in values.items()))
+
+    def image(self, name: str, image: Any, step: int) -> None:
+        from torch.utils.tensorboard.summary import image as summary
+
+        self._write({"step": step, "summary": summary(name, image, dataformats="HWC")})
+
+    def rewind(self, step: int) -> None:
+        """Tell TensorBoard to forget what earlier files say of later steps."""
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+
+        self._write({"step": step + 1, "session_log": SessionLog(status=SessionLog.START)})
+
+    def _write(self, *events: dict[str, Any]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        first = [] if self.path.exists() else [{"file_version": "brain.Event:2"}]
+        buffer = io.BytesIO()
+        writer = RecordWriter(buffer)
+        for event in (*first, *events):
+            writer.write(Event(wall_time=time.time(), **event).SerializeToString())
+        _append(self.path, buffer.getvalue())
+
+
 def rows(path: Path) -> list[dict[str, Any]]:
     """The lines of a `metrics.jsonl`. A last line that a kill cut short is left out."""
     found = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text("utf-8", "replace").splitlines():
         try:
             found.append(json.loads(line))
         except json.JSONDecodeError:
             break
     return found
+
+
+def _append(path: Path, data: bytes) -> None:
+    with atomic.explaining(path):
+        path.parent.mkdir(exist_ok=True)
+        with path.open("ab") as file:
+            file.write(data)

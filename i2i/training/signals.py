@@ -1,8 +1,12 @@
-"""Signals that ask a run to end: the first is remembered until the step is done, the second ends the process."""
+"""Signals that ask a run to end: the first is remembered until the step is done, a second one ends the process."""
 
 import os
 import signal
+import time
 from types import FrameType, TracebackType
+
+ECHO = 1.0
+"""Seconds in which a signal counts once: Ctrl-C under torchrun reaches a process from the terminal and from torchrun."""
 
 
 class Stop:
@@ -10,6 +14,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal = 0
+        self._asked = 0.0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Stop":
@@ -27,6 +32,9 @@ class Stop:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.signal:
-            os._exit(128 + number)  # asked twice: every file is whole at any moment, so nothing can break
-        self.signal = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
+        name = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
+        now = time.monotonic()
+        if self.signal and now - self._asked > ECHO:
+            os._exit(128 + name)  # every file is whole at any moment, so nothing can break
+        if not self.signal:
+            self.signal, self._asked = name, now

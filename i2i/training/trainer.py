@@ -14,7 +14,7 @@ from i2i import atomic, images
 from i2i.config import TrainSettings
 from i2i.data.loader import Batch, batches, collate
 from i2i.data.samples import FixedSamples, Samples
-from i2i.errors import Diverged, Interrupted
+from i2i.errors import Diverged, Interrupted, UserError
 from i2i.images import Picture
 from i2i.method import Method
 from i2i.training import checkpoint, sheets
@@ -107,8 +107,6 @@ class Trainer:
                 self._loop(supply, stop)
         except Diverged as error:
             raise self._explained(error) from None
-        finally:
-            self.journal.close()
 
     def _loop(self, supply: Any, stop: Stop) -> None:
         settings, total = self.settings, self.total
@@ -129,14 +127,13 @@ class Trainer:
             # Tell.
             losses = None
             if self.step % settings.log_every == 0 or self.step == total:
-                losses = self.journal.line(self.step, self.epoch, self.seconds, self._rates())
+                losses = self.journal.line(self._where(), self._rates())
             self.watcher.step(self.step, total, self.epoch, losses)
             if self.step % settings.sample_every == 0 or self.step == total:
                 self._show()
 
             # Save, and end where asked to.
-            stopping = self.ranks.any(bool(stop.signal))
-            overdue = self.ranks.any(time.monotonic() - saved > 60 * settings.save_minutes)
+            stopping, overdue = self.ranks.any(bool(stop.signal), time.monotonic() - saved > 60 * settings.save_minutes)
             if self.step % settings.save_every == 0 or self.step == total or stopping or overdue:
                 self._save()
                 saved = time.monotonic()
@@ -161,6 +158,9 @@ class Trainer:
         tick, total = (self.step, s.steps) if s.steps is not None else (int(self.epoch), math.ceil(s.epochs or 0))
         return factor(s.schedule, tick, total, constant=round(s.decay_from * total))
 
+    def _where(self) -> dict[str, float]:
+        return {"step": self.step, "steps": self.total, "epoch": round(self.epoch, 4), "seconds": round(self.seconds, 3)}
+
     def _rates(self) -> dict[str, float]:
         return {player: optimizer.param_groups[0]["lr"] for player, optimizer in self.update.optimizers.items()}
 
@@ -180,11 +180,9 @@ class Trainer:
         self.journal.sheet(picture, self.step)
 
     def _save(self) -> None:
+        """Write the model and then the checkpoint, so that a run with its last checkpoint lacks nothing. Only what is finite."""
         self.ranks.average_statistics(self.method)
-        self.journal.means()  # raises for a loss that is not finite
-        for name, tensor in self.method.state_dict().items():
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                raise Diverged(f"the weight {name} is not finite")
+        self._require_finite()
         if not self.ranks.is_first:
             return
         state = {
@@ -195,9 +193,19 @@ class Trainer:
             "journal": self.journal.state_dict(),
             "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []},
         }
-        weights = self.method.state_dict()
-        checkpoint.save(self.folder, self.step, weights, state, self.about, self.settings.keep)
         checkpoint.export(self.folder / checkpoint.MODEL, translation_weights(self.method, self.average), self.about)
+        checkpoint.save(self.folder, self.step, self.method.state_dict(), state, self.about, self.settings.keep)
+
+    def _require_finite(self) -> None:
+        """Raise `Diverged` on all ranks where a loss or a weight of one of them is not finite."""
+        found = None
+        try:
+            self.journal.means()
+            require_finite_weights(self.method)
+        except Diverged as error:
+            found = error
+        if any(self.ranks.any(found is not None)):
+            raise found or Diverged("a loss of another process is not finite")
 
     def _go_on(self) -> None:
         """Take up the newest checkpoint, if there is one, and clear away what a killed process left half written."""
@@ -206,30 +214,55 @@ class Trainer:
                 atomic.sweep(folder)
         torch.manual_seed(self.settings.seed + self.ranks.rank)
         last = checkpoint.latest(self.folder)
-        if last is None:
-            return
-        state = checkpoint.load_trainer(last)
-        weights, _ = checkpoint.load_weights(last / checkpoint.MODEL)
+        if last:
+            weights, about, state = checkpoint.load(last)
+            try:
+                self._restore(weights, state)
+            except (RuntimeError, ValueError, KeyError) as error:  # each torch module has its own way to say that keys or shapes differ
+                reason = " ".join(str(error).split())[:200]
+                raise UserError(
+                    f"the checkpoint '{last}' does not fit the settings of the run ({reason})",
+                    f"model and train.ema in {self.folder}/config.yaml must stay as they were",
+                ) from error
+            self._compare_data(about)
+        self.journal.rewind(self.step)
+
+    def _restore(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+        if bool(state["average"]) != bool(self.average.decay):
+            raise ValueError("train.ema was switched on or off")
         self.method.load_state_dict(weights)
         self.update.load_state_dict(state["update"])
         self.average.load_state_dict(state["average"])
         self.journal.load_state_dict(state["journal"], self.precision.device)
         self.step, self.seconds = state["step"], state["seconds"]
-        if self.ranks.is_first:
-            self.journal.rewind(self.step)
-            torch.set_rng_state(state["rng"]["cpu"])
-            if len(state["rng"]["cuda"]) == torch.cuda.device_count():
-                torch.cuda.set_rng_state_all(state["rng"]["cuda"])
-        else:  # draws of its own, but not those it has had
+        if not self.ranks.is_first:  # draws of its own, but not those it has had
             torch.manual_seed(self.settings.seed + self.ranks.rank + self.ranks.count * self.step)
+            return
+        torch.set_rng_state(state["rng"]["cpu"])
+        if len(state["rng"]["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+
+    def _compare_data(self, about: dict[str, Any]) -> None:
+        """The order of the samples follows from which images there are: say so if they are not those of before."""
+        before, now = about.get("data"), self.about.get("data")
+        if before and now and before != now and self.ranks.is_first:
+            counts = f"{before['x']} and {before['y']} images then, {now['x']} and {now['y']} now"
+            self.watcher.say(f"warning: the data has changed since this run was saved ({counts}); it goes on with what is there now")
 
     def _explained(self, error: Diverged) -> Diverged:
         last = checkpoint.latest(self.folder)
         kept = f"'{last}' is the last good checkpoint" if last else "no checkpoint was written yet"
         return Diverged(
             f"training diverged around step {self.step + 1}: {error.message}; {kept}",
-            "a lower learning rate (--set train.lr=1e-4), gradient clipping (--set train.clip=10) or --precision fp32 may help",
+            f"set a lower train.lr, train.clip: 10 or precision: fp32 in {self.folder}/config.yaml, then i2i resume {self.folder}",
         )
+
+
+def require_finite_weights(method: Method) -> None:
+    """Raise `Diverged`, naming the first weight or buffer that holds an infinity or not a number."""
+    for name, tensor in method.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise Diverged(f"the weight {name} is not finite")
 
 
 def translation_weights(method: Method, average: Average) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from i2i.errors import Diverged
+from i2i.errors import Diverged, UserError
 from i2i.method import Method
 from i2i.training.precision import Precision
 from i2i.training.ranks import Ranks
@@ -35,6 +35,9 @@ class Updater:
         self.ranks, self.clip = ranks or Ranks(), clip
         self.networks = method.players()
         self.parameters = {name: _parameters(networks) for name, networks in self.networks.items()}
+        unknown = (player_lr or {}).keys() - self.networks
+        if unknown:
+            raise UserError(f"train.player_lr names '{min(unknown)}', but the players are {', '.join(self.networks)}")
         self.rates = {name: (player_lr or {}).get(name, lr) for name in self.networks}
         self.optimizers = {
             name: torch.optim.Adam(parameters, lr=self.rates[name], betas=betas, fused=self.precision.device.type != "mps")

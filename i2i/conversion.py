@@ -1,0 +1,122 @@
+"""From a picture to what a network takes, and back: depth, channels, alpha and size stay those of the picture."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from i2i.domain import Depth, Domain
+from i2i.encoders import TIFF, Format
+from i2i.images import ImageError, Picture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from i2i.method import Accepts
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """values: (H, W, C) in the type and range of `scale`, padded; the picture lies at [rows, columns] in them.
+
+    `dtype` is what the result will have; alpha, if kept, has it already.
+    """
+
+    values: np.ndarray
+    scale: Domain
+    rows: slice
+    columns: slice
+    dtype: Depth
+    alpha: np.ndarray | None
+    notes: tuple[str, ...]
+
+    @property
+    def kind(self) -> tuple:
+        """Prepared pictures of one kind can share a batch."""
+        return self.values.shape, self.scale, self.dtype
+
+
+def prepare(picture: Picture, x: Domain, y: Domain, accepts: "Accepts", file: Format = TIFF) -> Prepared:
+    """Ready for the network, for a result that `file` can hold. Raises ImageError where channels or types do not fit x."""
+    dtype, notes = _depth(picture, y, file)
+    alpha, words = _alpha(picture, dtype, file)
+    scale = _scale(x, picture.dtype)
+    values = scale.conform(picture)
+    (above, below), (left, right) = (padding(side, accepts) for side in values.shape[:2])
+    # numpy mirrors again and again where the picture is smaller than the padding, and repeats a single pixel
+    padded = np.pad(values, ((above, below), (left, right), (0, 0)), mode="reflect") if above + below + left + right else values
+    rows, columns = slice(above, above + picture.height), slice(left, left + picture.width)
+    return Prepared(padded, scale, rows, columns, dtype, alpha, (*picture.notes, *notes, *words))
+
+
+def finish(prepared: Prepared, image: "Tensor", y: Domain) -> Picture:
+    """image: (C, H, W), what the network made of the padded values. Returns a picture of the size that came in."""
+    if not image.isfinite().all():
+        raise ImageError("the model's output has values that are not finite", "try --precision fp32; or an earlier checkpoint")
+    array = y.to_array(image[:, prepared.rows, prepared.columns], prepared.dtype)
+    return Picture(array, prepared.alpha, prepared.notes)
+
+
+def padding(side: int, accepts: "Accepts") -> tuple[int, int]:
+    """How much to add before and after a side, in pixels.
+
+    On both sides alike: then no invented pixel is farther than half the padding from the real one that it mirrors.
+    """
+    wanted = max(side, accepts.smallest)
+    extra = wanted + -wanted % accepts.stride - side
+    return extra // 2, extra - extra // 2
+
+
+def as_picture(source: "Image.Image | np.ndarray | Picture", x: Domain) -> Picture:
+    """A picture from Pillow's or numpy's. A second or fourth channel that x does not have is alpha."""
+    if isinstance(source, Picture):
+        return source
+    array = _from_pillow(source) if isinstance(source, Image.Image) else np.asarray(source)
+    array = array[..., None] if array.ndim == 2 else array
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    if array.ndim != 3 or not array.size or array.dtype.name not in ("uint8", "uint16", "float32"):
+        raise ImageError(
+            f"an array of {array.dtype.name} with the shape {array.shape} is no image",
+            "(H, W) or (H, W, C) of uint8, uint16 or float32",
+        )
+    if array.shape[2] in (2, 4) and array.shape[2] != x.channels:
+        return Picture(array[..., :-1], array[..., -1])
+    return Picture(array)
+
+
+def _from_pillow(image: Image.Image) -> np.ndarray:
+    """As it stands: who opened it has decided about its EXIF orientation."""
+    if image.mode.startswith("I"):
+        return np.asarray(image).clip(0, 65535).astype(np.uint16)
+    if image.mode not in ("L", "LA", "RGB", "RGBA", "F"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return np.asarray(image)
+
+
+def _scale(x: Domain, found: str) -> Domain:
+    """The x side, or the same range in 16 bits for a 16-bit picture, which would lose its depth in 8."""
+    if (x.dtype, found) != ("uint8", "uint16"):
+        return x
+    return Domain(channels=x.channels, dtype="uint16", low=x.low * 257, high=x.high * 257)
+
+
+def _depth(picture: Picture, y: Domain, file: Format) -> tuple[Depth, tuple[str, ...]]:
+    """The deeper of the picture's and y's; but floats in say nothing about the scale of integers out."""
+    if (picture.dtype, y.dtype) != ("uint16", "uint8"):
+        return y.dtype, ()
+    if "uint16" in file.dtypes:
+        return "uint16", ()
+    return "uint8", (f"16 bits became 8, since {file.name} holds no more",)
+
+
+def _alpha(picture: Picture, dtype: Depth, file: Format) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The picture's alpha in another type, where the file can hold one."""
+    if picture.alpha is None:
+        return None, ()
+    if not file.alpha:
+        return None, (f"alpha dropped, since {file.name} has none",)
+    if picture.dtype == "float32" != dtype:
+        return None, ("alpha dropped, since its scale is not known",)
+    return Domain.of(1, dtype).conform(Picture(picture.alpha[..., None]))[..., 0], ()

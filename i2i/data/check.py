@@ -1,0 +1,420 @@
+"""What in a data set would hurt training later, found before it starts."""
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from i2i import images
+from i2i.config import DataSettings
+from i2i.data.folders import Found, Source, find, pairs
+from i2i.data.settle import agreed
+from i2i.decoders import Header
+from i2i.domain import TOP, Domain
+from i2i.errors import UserError
+
+Severity = Literal["error", "warning", "note"]
+Kind = Literal["paired", "unpaired"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+EXAMPLES = 3
+FEW = 10
+DEFAULT_CROP: int = DataSettings.model_fields["size"].default
+MANY = {"is": "are", "has": "have"}
+DEPTHS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know. An error keeps training from starting or would end it; a warning would spoil it."""
+
+    severity: Severity
+    what: str
+    do: str
+    files: tuple[str, ...] = ()
+    """A few examples of the `count` files that it is about."""
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of one split, in the words of a table."""
+
+    split: str
+    side: str
+    images: int
+    sizes: str
+    values: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a data set is, and what was found in it, the worst first."""
+
+    data: str
+    layout: str | None
+    said: str
+    kind: Kind | None
+    sides: tuple[Side, ...]
+    findings: tuple[Finding, ...]
+    crop: int | None
+    """The side of the largest usual crop, up to the default one, that fits into every training image."""
+
+    @property
+    def trainable(self) -> bool:
+        return not any(finding.severity == "error" for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one file turned out to be. Without `thorough` only its header is known."""
+
+    header: Header | None = None
+    problem: str | None = None
+    notes: tuple[str, ...] = ()
+    see_through: bool = False
+    low: float = 0.0
+    top: float = 0.0
+    digest: bytes | None = None
+
+
+Looks = Mapping[Path, Look]
+Progress = Callable[[int, int], None]
+
+
+def check(
+    root: str | Path,
+    layout: str = "auto",
+    *,
+    kind: Kind | None = None,
+    size: int | None = None,
+    thorough: bool = True,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Look at every file of a data set. `thorough` decodes them all, the only way to see damage.
+
+    Without a `kind` the data is judged as pairs where most names match. `size` is the crop; without it the one that training
+    takes by default. Nothing that is wrong with the data raises: it is in the report.
+    """
+    try:
+        found = find(root, layout)
+    except UserError as error:
+        return Report(str(root), None, "", kind, (), (Finding("error", error.message, error.hint or ""),), None)
+    guessed, kind = kind is None, kind or _kind(found)
+    looks = _looks(found, thorough, on_progress)
+    findings = [
+        *(_halfway(found, kind) if guessed else ()),
+        *_unreadable(looks),
+        *_partners(found, kind),
+        *_values(found, looks),
+        *_pair_sizes(found, kind, looks),
+        *_double_shape(found, looks),
+        *_small(found, looks, size),
+        *_copies(found, looks),
+        *_balance(found, kind),
+        *_conversions(looks),
+        *_strangers(looks),
+    ]
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    sides = tuple(_side(name, side, sources, looks) for name, side, sources in _all_sides(found))
+    crop = _fitting(_training_sizes(found, looks))
+    return Report(str(root), found.layout, found.said, kind, sides, tuple(findings), crop)
+
+
+# Looking
+
+
+def _looks(found: Found, thorough: bool, on_progress: Progress | None) -> dict[Path, Look]:
+    """Every file once, a few at a time: decoding releases Python's lock."""
+    files = list(dict.fromkeys(source.path for _, _, sources in _all_sides(found) for source in sources))
+    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="i2i-check")
+    looks = {}
+    try:
+        for file, look in zip(files, pool.map(_thorough_look if thorough else _quick_look, files), strict=True):
+            looks[file] = look
+            if on_progress:
+                on_progress(len(looks), len(files))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return looks
+
+
+def _quick_look(file: Path) -> Look:
+    try:
+        return Look(images.header(file))
+    except images.ImageError as error:
+        return Look(problem=error.message)
+
+
+def _thorough_look(file: Path) -> Look:
+    header = None
+    try:
+        header = images.header(file)
+        picture = images.read(file)
+        digest = hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
+        low, top = float(picture.array.min()), float(picture.array.max())
+        return Look(header, None, picture.notes, _see_through(picture), low, top, digest)
+    except images.ImageError as error:
+        return Look(header, error.message)
+    except OSError as error:
+        return Look(header, error.strerror or str(error))
+
+
+def _see_through(picture: images.Picture) -> bool:
+    if picture.alpha is None:
+        return False
+    return bool(picture.alpha.min() < (1 if picture.alpha.dtype.kind == "f" else np.iinfo(picture.alpha.dtype).max))
+
+
+def _kind(found: Found) -> Kind:
+    """Two folders that number their images will share names by chance, so nearly all must match."""
+    train = found.splits["train"]
+    return "paired" if len(pairs(train)[0]) >= 0.8 * max(len(train.a), len(train.b)) else "unpaired"
+
+
+# What can be wrong, one question each
+
+
+def _unreadable(looks: Looks) -> Iterator[Finding]:
+    by_reason: dict[str, list[Path]] = defaultdict(list)
+    for file, look in looks.items():
+        if look.problem:
+            by_reason[look.problem.removeprefix(f"cannot read {str(file)!r}: ")].append(file)
+    for reason, files in by_reason.items():
+        yield from _about("error", files, f"cannot be read: {reason}", "replace or remove; training would stop there")
+
+
+def _halfway(found: Found, kind: Kind) -> Iterator[Finding]:
+    """What the guess whether images are pairs went by, where names match in part."""
+    matched = len(pairs(found.splits["train"])[0])
+    if kind == "unpaired" and matched:
+        do = "if they are pairs, check them with --method pix2pix"
+        yield Finding("note", f"taken as unpaired, though {matched} names stand on both sides", do)
+
+
+def _partners(found: Found, kind: Kind) -> Iterator[Finding]:
+    for split, sides in found.splits.items() if kind == "paired" else ():
+        matched, alone = pairs(sides)
+        files = [source.path for source in alone]
+        if matched:
+            yield from _about("warning", files, f"lacks a partner in {split}", "left out; add partners, or ignore this")
+        else:
+            severity: Severity = "error" if split == "train" else "warning"
+            do = "give partners the same name, or list them in a .csv with the columns A and B; cyclegan needs no pairs"
+            yield Finding(severity, f"no image in {split} has a partner of the same name", do, _examples(files), len(files))
+
+
+def _values(found: Found, looks: Looks) -> Iterator[Finding]:
+    """Where the images of one side cannot be brought to one kind, or would lose by it."""
+    for side in ("A", "B"):
+        sources = [s for _, name, of_split in _all_sides(found) if name == side for s in of_split if looks[s.path].header]
+        headers = [header for source in sources if (header := looks[source.path].header)]
+        if headers:
+            try:
+                domain = agreed(side, sources, headers)
+            except UserError as error:
+                yield Finding("error", error.message, error.hint or "")
+            else:
+                yield from _mixture(side, sources, headers)
+                decoded = [look for source in sources if (look := looks[source.path]).digest]
+                yield from _flat(side, decoded) if domain.dtype == "float32" else _faint(side, domain, decoded)
+
+
+def _mixture(side: str, sources: Sequence[Source], headers: Sequence[Header]) -> Iterator[Finding]:
+    """Grey among colour, 8 bits among 16: training makes them one, but it may not be what was meant."""
+    kinds: dict[str, list[Path]] = defaultdict(list)
+    for source, header in zip(sources, headers, strict=True):
+        kinds[_values_of(header)].append(source.path)
+    common, *rare = sorted(kinds, key=lambda kind: -len(kinds[kind]))
+    if rare:
+        what = f"side {side} mixes " + ", ".join(f"{len(kinds[kind])} {kind}" for kind in (common, *rare))
+        files = [file for kind in rare for file in kinds[kind]]
+        yield Finding("warning", what, "all are brought to the richest of these", _examples(files), len(files))
+
+
+def _faint(side: str, domain: Domain, decoded: Sequence[Look]) -> Iterator[Finding]:
+    """12-bit values in 16 bits, or the few numbers of a label map, would be nearly black to a network."""
+    top = max((look.top * domain.high / TOP[look.header.dtype] for look in decoded if look.header), default=0)
+    if 0 < top < domain.high / 4:
+        full_scale = (1 << int(top).bit_length()) - 1
+        values = f"{{channels: {domain.channels}, dtype: {domain.dtype}, high: {full_scale}}}"
+        do = f"say so with --set 'data.{'x' if side == 'A' else 'y'}={values}' (x is the input: B with --direction BtoA)"
+        what = f"side {side} has {DEPTHS[domain.dtype]} files, but no value above {top:g}: they would be nearly black"
+        yield Finding("warning", what, do)
+
+
+def _flat(side: str, decoded: Sequence[Look]) -> Iterator[Finding]:
+    """The range of floats is read off the files; one value has none."""
+    if decoded and min(look.low for look in decoded) == max(look.top for look in decoded):
+        what = f"every pixel of side {side} has the value {decoded[0].top:g}"
+        yield Finding("error", what, "there is nothing to learn from them")
+
+
+def _pair_sizes(found: Found, kind: Kind, looks: Looks) -> Iterator[Finding]:
+    if kind == "unpaired" or found.layout == "side-by-side":
+        return
+    for split, sides in found.splits.items():
+        scaled, bent = [], []
+        for a, b in pairs(sides)[0]:
+            header_a, header_b = looks[a.path].header, looks[b.path].header
+            if header_a and header_b and _size(a, header_a) != _size(b, header_b):
+                same_shape = _same_shape(_size(a, header_a), _size(b, header_b))
+                scaled += [a.path] if same_shape else []
+                bent += [a.path] if not same_shape else []
+        do = "their contents no longer match after resizing; cut partners to the same part of the scene"
+        yield from _about("warning", bent, f"has another shape than the partner in {split}", do)
+        do = "they are resized to one size; with --set data.resize=none they would not match"
+        yield from _about("note", scaled, f"has another size than the partner in {split}", do)
+
+
+def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return abs(one[0] * other[1] - one[1] * other[0]) <= max(*one, *other)  # within a pixel of rounding
+
+
+def _double_shape(found: Found, looks: Looks) -> Iterator[Finding]:
+    """Whether side-by-side files look like two images."""
+    if found.layout != "side-by-side":
+        return
+    known = {file: look.header for file, look in looks.items() if look.header}
+    thin = [file for file, header in known.items() if header.width < 2]
+    odd = [file for file, header in known.items() if header.width % 2 and header.width > 2]
+    other = [file for file, header in known.items() if not 1.9 <= header.width / header.height <= 2.1]
+    yield from _about("error", thin, "is one pixel wide and cannot hold two images", "remove; training would stop there")
+    yield from _about("warning", odd, "has an odd width and cannot be halved", "their last column is dropped")
+    do = "fine if your images are not square; otherwise they are no side-by-side pairs"
+    yield from _about("warning", other, "is not twice as wide as high", do)
+
+
+def _small(found: Found, looks: Looks, size: int | None) -> Iterator[Finding]:
+    crop = size or DEFAULT_CROP
+    sizes = _training_sizes(found, looks)
+    fitting = _fitting(sizes)
+    do = "they would be enlarged" + (f"; --size {fitting} suits them" if fitting and fitting < crop else "")
+    small = [path for path, sides in sizes.items() if min(sides) < crop]
+    yield from _about("warning", small, f"is smaller than the {'' if size else 'default '}crop of {crop} pixels", do)
+
+
+def _training_sizes(found: Found, looks: Looks) -> dict[Path, tuple[int, int]]:
+    train = found.splits["train"]
+    return {s.path: _size(s, header) for s in (*train.a, *train.b) if (header := looks[s.path].header)}
+
+
+def _fitting(sizes: Mapping[Path, tuple[int, int]]) -> int | None:
+    """The largest power of two that fits, which suits every generator; networks as published see nothing below 32."""
+    smallest = min(map(min, sizes.values()), default=0)
+    return min(DEFAULT_CROP, max(32, 1 << (smallest.bit_length() - 1))) if smallest else None
+
+
+def _copies(found: Found, looks: Looks) -> Iterator[Finding]:
+    """The same bytes more than once: within a side they weigh more; on both sides of training they are a mistake."""
+    places: dict[bytes, dict[tuple[bool, str], set[Path]]] = defaultdict(lambda: defaultdict(set))
+    for split, side, sources in _all_sides(found):
+        for source in sources:
+            digest = looks[source.path].digest
+            if digest:
+                places[digest][split == "train", "" if source.half else side].add(source.path)
+    leaked, crossed, twice = [], [], []
+    for copies in places.values():
+        first = [min(paths) for paths in copies.values()][:1]
+        leaked += first if len({is_train for is_train, _ in copies}) > 1 else []
+        crossed += first if len({side for _, side in copies}) > 1 else []
+        twice += [path for paths in copies.values() for path in sorted(paths)[1:]]
+    yield from _about("warning", leaked, "is both in train and held out", "scores on them mean nothing; remove them from one")
+    yield from _about("warning", crossed, "is on side A and on side B", "was one folder given twice?")
+    yield from _about("note", twice, "repeats another on the same side, byte by byte", "they weigh double; remove them")
+
+
+def _balance(found: Found, kind: Kind) -> Iterator[Finding]:
+    train = found.splits["train"]
+    few = len(pairs(train)[0]) if kind == "paired" else min(len(train.a), len(train.b))
+    if 0 < few < FEW:
+        yield Finding("warning", f"there are only {few} images to train on", "enough for a trial; results need hundreds")
+    if kind == "unpaired" and max(len(train.a), len(train.b)) > 5 * few:
+        do = "an epoch is as long as the larger side, so each image of the smaller one is seen many times"
+        yield Finding("note", f"the sides are unequal: {len(train.a)} images in A, {len(train.b)} in B", do)
+
+
+def _conversions(looks: Looks) -> Iterator[Finding]:
+    """What reading changes, which may surprise."""
+    headers = {file: look.header for file, look in looks.items() if look.header}
+    frames = [file for file, header in headers.items() if header.frames > 1]
+    clear = [file for file, look in looks.items() if look.see_through]
+    opaque = [file for file, header in headers.items() if header.alpha and not looks[file].see_through]
+    by_note: dict[str, list[Path]] = defaultdict(list)
+    for file, look in looks.items():
+        for note in look.notes:
+            by_note[note].append(file)
+    do = "only the first of each is used; save the others apart"
+    yield from _about("warning", frames, "holds several frames or pages", do)
+    do = "alpha is dropped, which shows the colours stored below; flatten them onto a background first if that matters"
+    yield from _about("warning", clear, "is partly transparent", do)
+    yield from _about("note", opaque, "has an alpha channel", "it is dropped")
+    for note, files in by_note.items():
+        if not note.startswith("first of"):
+            yield from _about("note", files, f"needs a conversion: {note}", "done on the fly, here as in training")
+
+
+def _strangers(looks: Looks) -> Iterator[Finding]:
+    """Files beside the images whose suffix says that they are none."""
+    strangers: list[Path] = []
+    for folder in sorted({file.parent for file in looks}):
+        try:
+            strangers += sorted(file for file in folder.iterdir() if _is_stranger(file))
+        except OSError:  # the files that are missed there have been reported
+            continue
+    do = f"not used; known are {' '.join(sorted(images.SUFFIXES))}"
+    yield from _about("note", strangers, "is no known kind of image", do)
+
+
+def _is_stranger(file: Path) -> bool:
+    return not file.name.startswith(".") and file.suffix.lower() not in images.SUFFIXES and file.is_file()
+
+
+# Words and small sums
+
+
+def _about(severity: Severity, files: Sequence[Path], what: str, do: str) -> Iterator[Finding]:
+    """One finding, where there are such files. `what` is said of one file and begins with a verb."""
+    verb, _, rest = what.partition(" ")
+    if files:
+        subject = f"1 file {verb}" if len(files) == 1 else f"{len(files)} files {MANY.get(verb, verb.removesuffix('s'))}"
+        yield Finding(severity, f"{subject} {rest}", do, _examples(files), len(files))
+
+
+def _examples(files: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(str(file) for file in files[:EXAMPLES])
+
+
+def _all_sides(found: Found) -> Iterator[tuple[str, str, Sequence[Source]]]:
+    for split, sides in found.splits.items():
+        yield split, "A", sides.a
+        yield split, "B", sides.b
+
+
+def _size(source: Source, header: Header) -> tuple[int, int]:
+    """Width and height of a source, half of its file where it is a half."""
+    return header.width // (2 if source.half else 1), header.height
+
+
+def _side(split: str, side: str, sources: Sequence[Source], looks: Looks) -> Side:
+    known = [(source, header) for source in sources if (header := looks[source.path].header)]
+    values = Counter(_values_of(header) for _, header in known)
+    sizes = _sizes(_size(*one) for one in known)
+    return Side(split, side, len(sources), sizes, ", ".join(kind for kind, _ in values.most_common()))
+
+
+def _sizes(sizes: Iterable[tuple[int, int]]) -> str:
+    """Such as "256x256", or "55x35 to 640x480"."""
+    sizes = sorted(set(sizes), key=lambda size: (size[0] * size[1], size))
+    ends = dict.fromkeys((sizes[0], sizes[-1])) if sizes else []
+    return " to ".join(f"{width}x{height}" for width, height in ends)
+
+
+def _values_of(header: Header) -> str:
+    """Such as "8-bit colour"."""
+    return f"{DEPTHS[header.dtype]} " + {1: "grey", 3: "colour"}.get(header.channels, f"with {header.channels} channels")
