@@ -96,7 +96,8 @@ class Config:
 
     def replaced(self, source: str, **changes: Tree) -> "Config":
         """A copy with some values changed; `changes` holds a tree for each section."""
-        return _validated(self.method, type(self.model), _merged(self.tree(), changes), self.sources | _sources(changes, source))
+        sources = self.sources | _sources(changes, source)
+        return _validated(self.method, type(self.model), _merged(self.tree(), changes), sources)
 
 
 SECTIONS = ("model", "data", "train")
@@ -206,7 +207,7 @@ _Loader.add_implicit_resolver(
 
 def _load(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader
     except yaml.YAMLError as error:
         raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
 

@@ -109,7 +109,7 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None) -> P
     config = config.replaced("the data", data=changes | {
         side: domain.model_dump() for side, domain in (("x", x), ("y", y)) if getattr(config.data, side) is None
     })  # fmt: skip
-    _check_sizes(config, min(*x_size, *y_size))
+    _check_networks(config, min(*x_size, *y_size))
     said = (
         found.said + (", B to A" if config.data.direction == "BtoA" else ""),
         f"x: {len(train.a)} images, {described(config.data.x or x)} · y: {len(train.b)} images, {described(config.data.y or y)}"
@@ -121,10 +121,7 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None) -> P
 
 def create(prepared: Prepared, out: Path | None, name: str, start: dict[str, Tensor] | None = None) -> Path:
     """Make the run's folder with all that it starts from: `out`, or the next free runs/METHOD-NAME-001."""
-    folder = out or _next_free(Path("runs"), f"{prepared.config.method}-{name}")
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"'{folder}' is not empty", f"i2i resume {folder}, if it is a run; else another --out")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _empty(out) if out else _numbered(Path("runs"), f"{prepared.config.method}-{name}")
     about = {"config": prepared.config.tree(), "made_with": made_with()}
     if start:
         checkpoint.export(folder / START, start, about)
@@ -311,10 +308,13 @@ def _oriented(sides: folders.Sides, kind: str, direction: str) -> tuple[folders.
     return (folders.Sides(sides.b, sides.a) if direction == "BtoA" else sides), notes
 
 
-def _check_sizes(config: Config, smallest: int) -> None:
-    """Raise UserError where the crop does not suit the networks."""
+def _check_networks(config: Config, smallest: int) -> None:
+    """Raise UserError where the networks do not have the players that are named, or the crop does not suit them."""
     with torch.device("meta"):
         method = build(config)
+    unknown = config.train.player_lr.keys() - method.players()
+    if unknown:
+        raise UserError(f"train.player_lr names '{min(unknown)}', but the players are {', '.join(method.players())}")
     size, accepts = config.data.size, method.accepts()
     if size % accepts.stride:
         raise UserError(
@@ -334,6 +334,26 @@ def _check_sizes(config: Config, smallest: int) -> None:
 def _depth(size: int) -> int:
     """How often a side can be halved."""
     return int(math.log2(size & -size))
+
+
+def _empty(folder: Path) -> Path:
+    """The folder, made where it is not there. Raises UserError if something lies in it."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"'{folder}' is not empty", f"i2i resume {folder}, if it is a run; else another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _numbered(parent: Path, stem: str) -> Path:
+    """A new folder of the next free number, of which another process may make one at the same time."""
+    while True:
+        folder = _next_free(parent, stem)
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if not folder.is_dir():  # `parent` itself is a file
+                raise
 
 
 def _next_free(folder: Path, stem: str) -> Path:

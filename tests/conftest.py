@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from i2i.config import Layer
 from i2i.method import Method
@@ -31,7 +32,7 @@ def tiny() -> Callable[..., Method]:
 
 
 @pytest.fixture
-def pair() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+def pair() -> Callable[..., tuple[Tensor, Tensor]]:
     """`pair(batch=2)`: an input and a target in [-1, 1], seeded, each (B, channels, 16, 16)."""
 
     def draw(*, batch: int = 1, x_channels: int = 3, y_channels: int = 3, size: int = 16, seed: int = 1):
@@ -39,3 +40,21 @@ def pair() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
         return tuple(torch.rand(batch, c, size, size, generator=generator) * 2 - 1 for c in (x_channels, y_channels))
 
     return draw
+
+
+@pytest.fixture
+def recording() -> type:
+    """`recording()`: an update for `step` that only writes down who plays and what is paid."""
+    return Recording
+
+
+class Recording:
+    """Changes nothing; `calls` are players and names in their order, `losses` the values as "player/name"."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[tuple[str, ...], list[str]]] = []
+        self.losses: dict[str, Tensor] = {}
+
+    def __call__(self, *players: str, **losses: Tensor) -> None:
+        self.calls.append((players, list(losses)))
+        self.losses |= {f"{'+'.join(players)}/{name}": loss for name, loss in losses.items()}

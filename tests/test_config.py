@@ -106,7 +106,15 @@ def test_replaced_values_have_their_source_and_are_checked() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("2e-4", 2e-4), ("1E3", 1000.0), ("-.5", -0.5), ("3", 3), ("1.", 1.0), (".inf", float("inf")), ("2026-01-02", "2026-01-02")],
+    [
+        ("2e-4", 2e-4),
+        ("1E3", 1000.0),
+        ("-.5", -0.5),
+        ("3", 3),
+        ("1.", 1.0),
+        (".inf", float("inf")),
+        ("2026-01-02", "2026-01-02"),
+    ],
 )
 def test_numbers_are_numbers_and_dates_are_words(text, value) -> None:
     read = parse(f"a: {text}", "x")["a"]
@@ -139,7 +147,7 @@ def test_a_file_that_holds_no_settings_is_refused(text) -> None:
 
 
 def test_text_that_is_not_yaml_is_refused_by_its_place() -> None:
-    with pytest.raises(UserError, match="'x' is not valid YAML: .*line 1"):
+    with pytest.raises(UserError, match=r"'x' is not valid YAML: .*line 1"):
         parse("a: [1, 2", "'x'")
 
 
@@ -215,7 +223,10 @@ def test_an_unknown_key_that_is_like_nothing_has_no_hint() -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("train.batch=many", "train.batch must be a valid integer, unable to parse string as an integer, but --set says 'many'"),
+        (
+            "train.batch=many",
+            "train.batch must be a valid integer, unable to parse string as an integer, but --set says 'many'",
+        ),
         ("train.batch=1.5", "train.batch must be a valid integer, got a number with a fractional part, but --set says 1.5"),
         ("train.batch=0", "train.batch must be greater than or equal to 1, but --set says 0"),
         ("train.lr=-1", "train.lr must be greater than 0, but --set says -1"),
@@ -239,7 +250,7 @@ def test_a_wrong_value_is_one_sentence_with_key_source_and_value(assignment, mes
 def test_the_source_of_a_wrong_value_is_the_layer_it_came_from(tmp_path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("train: {batch: many}")
-    with pytest.raises(UserError, match="but '.*mine.yaml' says 'many'"):
+    with pytest.raises(UserError, match=r"but '.*mine.yaml' says 'many'"):
         resolved(from_file(file), from_assignments(["train.lr=1e-3"]))
 
 

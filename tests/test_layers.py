@@ -64,7 +64,7 @@ GRAPH = {name: {n for n in everywhere(tree) if n in MODULES} - {name} for name, 
 
 def part(module: str) -> str:
     """The first name below the package: "training" for i2i.training.update, "" for the package itself."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def level(module: str) -> int:
@@ -78,7 +78,9 @@ def test_imports_point_down(module) -> None:
     assert not up, f"{module} must not import {', '.join(up)}: see LEVELS"
 
 
-@pytest.mark.parametrize(("one", "other"), [("methods", "training"), ("training", "methods"), ("methods", "data"), ("data", "methods")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("methods", "training"), ("training", "methods"), ("methods", "data"), ("data", "methods")]
+)
 def test_methods_meet_neither_the_training_nor_the_data(one, other) -> None:
     assert not {f"{a} imports {b}" for a, names in GRAPH.items() if part(a) == one for b in names if part(b) == other}
 
@@ -108,7 +110,9 @@ def test_the_command_line_reaches_no_torch_when_it_is_imported() -> None:
         module = waiting.pop()
         names = at_import(TREES[module])
         found = {name for name in names if name.split(".")[0] in heavy}
-        assert not found, f"{module} imports {', '.join(found)}, and {came_from[module] or 'it'} is imported by the command line"
+        assert not found, (
+            f"{module} imports {', '.join(found)}, and {came_from[module] or 'it'} is imported by the command line"
+        )
         for name in names & MODULES.keys():
             for package in (name, name.rpartition(".")[0]):  # importing a module imports its package
                 if package in MODULES and package not in came_from:
@@ -119,4 +123,6 @@ def test_the_command_line_reaches_no_torch_when_it_is_imported() -> None:
 def test_the_graph_sees_what_it_should() -> None:
     assert "i2i.methods.parts" in GRAPH["i2i.methods.pix2pix"]
     assert "i2i.images" in GRAPH["i2i.domain"]
-    assert level("i2i.cli.train") > level("i2i.runs") > level("i2i.training.trainer") > level("i2i.method") > level("i2i.errors")
+    assert (
+        level("i2i.cli.train") > level("i2i.runs") > level("i2i.training.trainer") > level("i2i.method") > level("i2i.errors")
+    )

@@ -63,9 +63,8 @@ def find(root: str | Path, layout: str = "auto") -> Found:
     if layout not in ("auto", *READERS):
         raise UserError(f"there is no layout '{layout}'", f"there are: auto, {', '.join(READERS)}")
     try:
-        joined = _joined(str(root))
-        if joined:
-            return _must_be_two_folders(*joined)
+        if both := joined(str(root)):
+            return _must_be_two_folders(*both)
         for name in READERS if layout == "auto" else [layout]:
             found = READERS[name](Path(root), layout == "auto")
             if found:
@@ -137,7 +136,7 @@ def _from_splits(root: Path, sides: Callable[[str], tuple[str, str]], splits: It
     return Found("two-folders", found, f"two folders: '{a_name}' is A, '{b_name}' is B") if "train" in found else None
 
 
-def _joined(root: str) -> tuple[Path, Path] | None:
+def joined(root: str) -> tuple[Path, Path] | None:
     """The two of "FOLDER_A,FOLDER_B". A folder's own name may hold commas, so the split that exists wins."""
     if "," not in root or Path(root).exists():
         return None

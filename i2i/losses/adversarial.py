@@ -12,7 +12,7 @@ GanName = Literal["vanilla", "lsgan", "hinge", "wgan-gp"]
 
 
 def discriminator_losses(kind: GanName, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """What D pays for the real and for the fake logits, each halved: D learns at half the rate of G (Isola et al., section 3.3).
+    """What D pays for the real and for the fake logits, each halved to slow D down (Isola et al., section 3.3).
 
     vanilla: Goodfellow et al. 2014, eq. 1 · lsgan: Mao et al. 2016 (arXiv:1611.04076), targets 1 and 0 ·
     hinge: Lim and Ye 2017 (arXiv:1705.02894) · wgan-gp: Gulrajani et al. 2017 (arXiv:1704.00028), eq. 3 without its penalty.
@@ -30,12 +30,11 @@ def discriminator_losses(kind: GanName, real: Tensor, fake: Tensor) -> tuple[Ten
 def generator_loss(kind: GanName, fake: Tensor) -> Tensor:
     """What G pays for the logits of its fakes. vanilla is the non-saturating form that is used in practice."""
     fake = widened(fake)
-    return {
-        "vanilla": lambda: softplus(-fake),
-        "lsgan": lambda: (fake - 1).square(),
-        "hinge": lambda: -fake,
-        "wgan-gp": lambda: -fake,
-    }[kind]().mean()
+    if kind == "vanilla":
+        return softplus(-fake).mean()
+    if kind == "lsgan":
+        return (fake - 1).square().mean()
+    return -fake.mean()
 
 
 def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:

@@ -30,5 +30,6 @@ def chosen(name: str) -> Row:
     """The row of a method. Raises UserError with the nearest name for one that does not exist."""
     if name not in METHODS:
         close = difflib.get_close_matches(name, METHODS, n=1)
-        raise UserError(f"there is no method '{name}'", f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(METHODS)}")
+        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(METHODS)}"
+        raise UserError(f"there is no method '{name}'", hint)
     return METHODS[name]

@@ -37,7 +37,8 @@ class CycleGAN(Method):
         super().__init__(x_channels, y_channels)
         if config.lambda_identity and x_channels != y_channels:
             raise UserError(
-                f"the identity loss compares a domain with itself, but one side has {x_channels} channels and the other {y_channels}",
+                "the identity loss gives a generator images of its own output side, "
+                f"but one side has {x_channels} channels and the other {y_channels}",
                 "train without it: --set model.lambda_identity=0",
             )
         self.config = config

@@ -1,4 +1,5 @@
-"""pix2pix: Image-to-Image Translation with Conditional Adversarial Networks (Isola, Zhu, Zhou, Efros 2017, arXiv:1611.07004)."""
+"""pix2pix: Image-to-Image Translation with Conditional Adversarial Networks (Isola, Zhu, Zhou, Efros 2017,
+arXiv:1611.07004)."""
 
 from typing import Any
 
@@ -62,7 +63,7 @@ class Pix2Pix(Method):
         return {"input": x, "output": self.translate(x), "target": y}
 
     def translate(self, x: Tensor, *, reverse: bool = False) -> Tensor:
-        """Batch norm uses the statistics of each image, as published (section 3.4); dropout is off, so that one input has one output."""
+        """Batch norm uses the statistics of each image, as published (section 3.4). Dropout is off: one input, one output."""
         return self.G(x)
 
     def accepts(self, *, reverse: bool = False) -> Accepts:

@@ -51,8 +51,10 @@ class ReflectionPad2d(nn.ReflectionPad2d):
 
 
 class ResizeConv2d(nn.Conv2d):
-    """Twice the size by nearest neighbours, then a 3x3 convolution: in place of a transposed convolution where its checkerboards
-    hurt (Odena et al. 2016, "Deconvolution and Checkerboard Artifacts"). The same key names, other shapes."""
+    """Twice the size by nearest neighbours, then a 3x3 convolution, where a transposed one's checkerboards hurt.
+
+    Odena et al. 2016, "Deconvolution and Checkerboard Artifacts". The same key names, other shapes.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool):
         super().__init__(in_channels, out_channels, 3, padding=1, padding_mode="reflect", bias=bias)
@@ -78,11 +80,11 @@ def needs_bias(norm: NormName) -> bool:
 
 
 def initialise(network: nn.Module, kind: InitialName = "normal", gain: float = 0.02) -> None:
-    """Draw starting weights as published: convolutions N(0, gain), batch norm N(1, gain), biases 0 (Isola et al., section 6.2)."""
+    """Draw starting weights as published (Isola et al., section 6.2): weights N(0, gain), batch norm N(1, gain), biases 0."""
     draw = {
         "normal": lambda w: nn.init.normal_(w, 0.0, gain),
         "xavier": lambda w: nn.init.xavier_normal_(w, gain),
-        "kaiming": lambda w: nn.init.kaiming_normal_(w),
+        "kaiming": nn.init.kaiming_normal_,
         "orthogonal": lambda w: nn.init.orthogonal_(w, gain),
     }[kind]
     for layer in network.modules():

@@ -1,5 +1,7 @@
 """The U-Net of pix2pix (Isola et al. 2017, section 6.1.1), as published in PyTorch, with its state-dict keys."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -42,7 +44,7 @@ class UNet(nn.Module):
             *[nn.LeakyReLU(0.2, inplace=True), down(outer, inner, bias)],
             *[nn.ReLU(inplace=True), up(inner, outer, bias), norm_of(outer)],
         )
-        for outer, inner in reversed(list(zip(widths[:-2], widths[1:-1], strict=True))):
+        for outer, inner in reversed(list(pairwise(widths[:-1]))):
             level = _Level(
                 *[nn.LeakyReLU(0.2, inplace=True), down(outer, inner, bias), norm_of(inner)],
                 level,

@@ -36,7 +36,8 @@ def save(run: Path, step: int, weights: Mapping[str, Tensor], trainer: dict[str,
     with suppress(OSError):  # a convenience that some file systems do not have; nothing here reads it
         atomic.point(folder.parent / "last", folder.name)
     for old in steps(run)[:-keep]:
-        atomic.remove_folder(old)
+        with suppress(OSError):  # not worth the run; it is tried again at the next save
+            atomic.remove_folder(old)
     return folder
 
 
@@ -89,7 +90,7 @@ def load_trainer(folder: Path) -> dict[str, Any]:
 def steps(run: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
     folder = run / "checkpoints"
-    return sorted(f for f in folder.glob("step-*") if re.fullmatch(r"step-\d+", f.name)) if folder.is_dir() else []
+    return sorted((f for f in folder.glob("step-*") if re.fullmatch(r"step-\d+", f.name)), key=step_of)
 
 
 def _packed(weights: Mapping[str, Tensor], about: dict[str, Any]) -> bytes:

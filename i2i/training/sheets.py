@@ -14,7 +14,8 @@ GAP, LABEL = 4, 18
 def draw(sheet: Sheet) -> np.ndarray:
     """sheet: each (B, C, H, W) in [-1, 1] -> one picture (H', W', 3) uint8."""
     columns = {name: [_shown(image) for image in batch] for name, batch in sheet.items()}
-    width = max(image.shape[1] for images in columns.values() for image in images)
+    names = max(round(_font().getlength(name)) for name in columns)
+    width = max(names, *(image.shape[1] for images in columns.values() for image in images))
     height = max(image.shape[0] for images in columns.values() for image in images)
     rows = max(len(images) for images in columns.values())
     canvas = Image.new("RGB", (len(columns) * (width + GAP) + GAP, LABEL + rows * (height + GAP)), "white")

@@ -80,7 +80,8 @@ class Updater:
             for network in self.networks[player]:
                 lost = [name for name, p in network.named_parameters() if p.grad is None]
                 if lost:
-                    raise RuntimeError(f"the losses {', '.join(losses)} do not reach {lost[0]} and {len(lost) - 1} more of {player}")
+                    names = ", ".join(losses)
+                    raise RuntimeError(f"the losses {names} do not reach {lost[0]} and {len(lost) - 1} more of {player}")
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -54,10 +54,15 @@ def resume(run: Path) -> subprocess.Popen:
     return _i2i("resume", str(run))
 
 
-def kill_at_random(process: subprocess.Popen, run: Path, longest: float = 0.6) -> bool:
-    """Kill a process within `longest` seconds after it has begun to train. False if it was done before."""
+def wait_for_a_line(process: subprocess.Popen, run: Path) -> None:
+    """Wait until a process has begun to write its log."""
     before = _lines(run)
     _wait(process, lambda: _lines(run) > before)
+
+
+def kill_at_random(process: subprocess.Popen, run: Path, longest: float = 0.6) -> bool:
+    """Kill a process within `longest` seconds after it has begun to train. False if it was done before."""
+    wait_for_a_line(process, run)
     time.sleep(random.uniform(0, longest))
     return _kill(process)
 

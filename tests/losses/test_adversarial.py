@@ -20,7 +20,10 @@ def mean(*values: float) -> float:
 
 
 BY_HAND = {
-    "vanilla": (mean(softplus(-2), softplus(0), softplus(1), softplus(-0.5)), mean(softplus(-2), softplus(0), softplus(1), softplus(-0.5))),
+    "vanilla": (
+        mean(softplus(-2), softplus(0), softplus(1), softplus(-0.5)),
+        mean(softplus(-2), softplus(0), softplus(1), softplus(-0.5)),
+    ),
     "lsgan": (mean(1, 1, 4, 0.25), mean(4, 0, 1, 0.25)),
     "hinge": (mean(0, 1, 2, 0.5), mean(0, 1, 2, 0.5)),
     "wgan-gp": (-mean(2, 0, -1, 0.5), mean(-2, 0, 1, -0.5)),
@@ -79,7 +82,9 @@ def test_vanilla_survives_enormous_logits() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("given", "computed"), [(torch.bfloat16, torch.float32), (torch.float16, torch.float32), (torch.float64, torch.float64)])
+@pytest.mark.parametrize(
+    ("given", "computed"), [(torch.bfloat16, torch.float32), (torch.float16, torch.float32), (torch.float64, torch.float64)]
+)
 def test_losses_compute_in_float32_at_least(kind, given, computed) -> None:
     losses = (*discriminator_losses(kind, REAL.to(given), FAKE.to(given)), generator_loss(kind, FAKE.to(given)))
     assert all(loss.dtype == computed and loss.shape == () for loss in losses)

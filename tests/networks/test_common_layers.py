@@ -149,7 +149,9 @@ def test_resize_conv_leaves_a_constant_without_a_checkerboard() -> None:
 # Norms by name
 
 
-@pytest.mark.parametrize(("name", "kind", "bias"), [("batch", BatchNorm2d, False), ("instance", InstanceNorm2d, True), ("none", nn.Identity, False)])
+@pytest.mark.parametrize(
+    ("name", "kind", "bias"), [("batch", BatchNorm2d, False), ("instance", InstanceNorm2d, True), ("none", nn.Identity, False)]
+)
 def test_norms_by_name_and_their_bias_rule(name, kind, bias) -> None:
     assert isinstance(norm_layer(name)(8), kind)
     assert needs_bias(name) is bias
@@ -260,7 +262,12 @@ def large() -> nn.Sequential:
 
 @pytest.mark.parametrize(
     ("kind", "gain", "deviation"),
-    [("normal", 0.02, 0.02), ("xavier", 0.02, 0.02 * (2 / 2048) ** 0.5), ("kaiming", 0.02, (2 / 1024) ** 0.5), ("orthogonal", 1.0, 1 / 32)],
+    [
+        ("normal", 0.02, 0.02),
+        ("xavier", 0.02, 0.02 * (2 / 2048) ** 0.5),
+        ("kaiming", 0.02, (2 / 1024) ** 0.5),
+        ("orthogonal", 1.0, 1 / 32),
+    ],
 )
 def test_initial_weights_have_the_published_statistics(kind, gain, deviation) -> None:
     network = large()

@@ -5,11 +5,12 @@
 A trace holds starting weights, batches and options, and what the original computed from them. The replay builds the same
 networks from the trace's own description, drives the `step` and the `Updater` that training uses, and prints the largest
 difference in losses, pictures, first gradients and final weights. Exit status 0 within the tolerances that the trace states
-(with --float64: losses to 1e-9, updates to 1e-7), 1 outside; the last line is a summary.
+(with --float64: losses to 1e-9, updates to 1e-7), 1 outside, 2 for a trace that cannot be replayed; the last line is a summary.
 """
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,12 @@ from i2i.training.schedule import factor
 from i2i.training.update import Updater
 
 GAN = {"vanilla": "vanilla", "lsgan": "lsgan", "wgangp": "wgan-gp"}
-SHARP = {"loss_abs": 1e-9, "update_rel": 1e-7, "sum_abs": 1e-6}
+SHARP = {"loss_abs": 1e-9, "update_rel": 1e-7, "sum_abs": 1e-6, "lr_abs": 1e-12, "counters": 0}
+
+
+class CannotReplay(Exception):
+    """The trace depends on something that it does not hold or that i2i does not have."""
+
 
 class Names(NamedTuple):
     """How the original's names map onto ours: its networks, its losses as functions of our terms, its pictures."""
@@ -57,8 +63,8 @@ NAMES = {
             "G_B": lambda t: t["G/gan_x"],
             "cycle_A": lambda t: t["G/cycle_x"],
             "cycle_B": lambda t: t["G/cycle_y"],
-            "idt_A": lambda t: t["G/identity_y"],
-            "idt_B": lambda t: t["G/identity_x"],
+            "idt_A": lambda t: t.get("G/identity_y", torch.zeros(())),  # reported as 0 where its weight is 0
+            "idt_B": lambda t: t.get("G/identity_x", torch.zeros(())),
             "D_A": lambda t: t["D/real_y"] + t["D/fake_y"],
             "D_B": lambda t: t["D/real_x"] + t["D/fake_x"],
             "G_total": lambda t: sum((v for k, v in t.items() if k.startswith("G/")), torch.zeros(())),
@@ -86,20 +92,27 @@ class Differences:
     def __init__(self, allowed: dict[str, float]):
         self.allowed = allowed
         self.worst: dict[str, tuple[float, str]] = dict.fromkeys(allowed, (0.0, "nothing"))
-        self.compared = 0
+        self.compared, self.unknown = 0, dict[str, None]()
 
     def note(self, kind: str, value: float, place: str) -> None:
         self.compared += 1
         if not value <= self.worst[kind][0]:  # a NaN is the largest of all
             self.worst[kind] = (value, place)
 
+    def outside(self) -> list[str]:
+        """The kinds whose largest difference is more than it may be."""
+        return [kind for kind, (value, _) in self.worst.items() if not value <= self.allowed[kind]]
+
     def report(self, name: str) -> bool:
         """Print all kinds and a summary; True where all are within bounds and something was compared."""
-        good = self.compared > 0
+        outside = self.outside()
+        good = self.compared > 0 and not outside
+        if self.unknown:
+            print(f"not compared, since i2i has nothing of that name: {', '.join(self.unknown)}")
         for kind, (value, place) in self.worst.items():
-            within = value <= self.allowed[kind]
-            good &= within
-            print(f"{'ok  ' if within else 'FAIL'} {kind:<17} {value:.3g} (allowed {self.allowed[kind]:.3g}) at {place}")
+            print(
+                f"{'FAIL' if kind in outside else 'ok  '} {kind:<17} {value:.3g} (allowed {self.allowed[kind]:.3g}) at {place}"
+            )
         print(f"{name}: {'within' if good else 'OUTSIDE'} tolerance, {self.compared} comparisons")
         return good
 
@@ -109,14 +122,18 @@ def generator_of(network: dict[str, Any]) -> dict[str, Any]:
     shared = {"width": network["ngf"], "norm": norm_of(network), "dropout": network["dropout"]}
     if network["kind"] == "U-Net":
         return {"kind": "unet", "depth": network["num_downs"], **shared}
-    return {"kind": "resnet", "blocks": network["n_blocks"], **shared}
+    if network["kind"] == "ResNet" and network.get("n_downsampling", 2) == 2:
+        return {"kind": "resnet", "blocks": network["n_blocks"], **shared}
+    raise CannotReplay(f"the generator is a {network['kind']} that i2i does not have")
 
 
 def discriminator_of(network: dict[str, Any]) -> dict[str, Any]:
     shared = {"width": network["ndf"], "norm": norm_of(network)}
-    if network["kind"] == "PatchGAN":
+    if network["kind"] == "PatchGAN" and network.get("padding", 1) == 1:
         return {"kind": "patch", "layers": network["n_layers"], **shared}
-    return {"kind": "pixel", **shared}
+    if "pixel" in network["kind"]:
+        return {"kind": "pixel", **shared}
+    raise CannotReplay(f"the discriminator is a {network['kind']} that i2i does not have")
 
 
 def norm_of(network: dict[str, Any]) -> str:
@@ -126,8 +143,17 @@ def norm_of(network: dict[str, Any]) -> str:
 def settings_of(about: dict[str, Any]) -> dict[str, Any]:
     """The trace's options as settings of our method. The originals never apply a gradient penalty."""
     options, networks = about["options"], about["networks"]
+    if options["gan_mode"] not in GAN:
+        raise CannotReplay(f"i2i has no GAN loss '{options['gan_mode']}'")
+    if any(network.get("dropout") for network in networks.values()):
+        raise CannotReplay("the networks have dropout, and its draws are not recorded")
     first, judge = next(iter(networks.values())), next(n for name, n in networks.items() if name.startswith("D"))
-    shared = {"generator": generator_of(first), "discriminator": discriminator_of(judge), "gan": GAN[options["gan_mode"]], "lambda_gp": 0}
+    shared = {
+        "generator": generator_of(first),
+        "discriminator": discriminator_of(judge),
+        "gan": GAN[options["gan_mode"]],
+        "lambda_gp": 0,
+    }
     if about["method"] == "pix2pix":
         return {**shared, "lambda_l1": options["lambda_L1"]}
     weights = {"lambda_x": options["lambda_A"], "lambda_y": options["lambda_B"], "lambda_identity": options["lambda_identity"]}
@@ -141,13 +167,43 @@ def build(about: dict[str, Any]) -> Method:
 
 
 def rate(about: dict[str, Any], step: int) -> float:
-    """The schedule's factor at a step, which moves on after every epoch."""
+    """The schedule's factor at a step, which moves on after every epoch.
+
+    Of the original's schedules i2i has `linear` and the first half-wave of `cosine`; the others are computed here, so that
+    the rest of such a trace can be compared. Only `linear` looks at epoch_count, the number of the first epoch.
+    """
     options = about["options"]
-    epoch = step // about.get("steps_per_epoch", about["steps"] + 1) + options.get("epoch_count", 1) - 1
-    policy, constant, decay = options["lr_policy"], options.get("n_epochs", 100), options.get("n_epochs_decay", 100)
-    if policy not in ("linear", "cosine"):
-        raise SystemExit(f"the trace uses the schedule '{policy}', which i2i does not have")
-    return factor(policy, epoch, constant if policy == "cosine" else constant + decay, constant)
+    done = step // about.get("steps_per_epoch", about["steps"] + 1)
+    policy, constant, decay = (
+        options.get("lr_policy", "constant"),
+        options.get("n_epochs", 100),
+        options.get("n_epochs_decay", 100),
+    )
+    if policy == "linear":
+        return factor("linear", done + options.get("epoch_count", 1) - 1, constant + decay, constant)
+    if policy == "cosine":  # it rises again after n_epochs, whatever n_epochs_decay says
+        return factor("cosine", done, constant, 0) if done <= constant else 0.5 * (1 + math.cos(math.pi * done / constant))
+    if policy == "step":
+        return 0.1 ** (done // options.get("lr_decay_iters", 50))
+    if policy == "constant":
+        return factor("constant", done, constant, constant)
+    raise CannotReplay(f"i2i has no schedule '{policy}'")
+
+
+def updater(about: dict[str, Any], method: Method) -> Updater:
+    """The trace's optimizers, one for each player of ours."""
+    optimizers = about["optimizers"]
+    for name, o in optimizers.items():
+        if (o["kind"], o["eps"], o["weight_decay"]) != ("Adam", 1e-8, 0) or o["betas"] != optimizers["G"]["betas"]:
+            raise CannotReplay(f"the optimizer of {name} is not the one of i2i: {o}")
+    return Updater(method, player_lr={name: o["lr"] for name, o in optimizers.items()}, betas=tuple(optimizers["G"]["betas"]))
+
+
+def require_known_draws(about: dict[str, Any], batch: int) -> None:
+    """The history draws nothing before it is full; after that, its draws would have to be recorded."""
+    size = about["options"].get("pool_size", 0)
+    if about["method"] == "cyclegan" and 0 < size < about["steps"] * batch:
+        raise CannotReplay(f"a history of {size} images is full before the last step, and its draws are not recorded")
 
 
 def relative(new: float, ref: float) -> float:
@@ -161,16 +217,24 @@ def share(difference: Tensor, whole: Tensor) -> float:
 
 
 def replay(folder: Path, float64: bool = False) -> bool:
-    """Replay one trace of training; True where it agrees."""
+    """Replay one trace of training and print how it went; True where it agrees."""
+    return replayed(folder, float64).report(f"{folder.name} in {'float64' if float64 else 'float32'}")
+
+
+def replayed(folder: Path, float64: bool = False) -> Differences:
+    """What one trace of training and its replay differ in."""
     trace = Trace(folder, torch.float64 if float64 else torch.float32)
-    about, names = trace.about, NAMES[trace.about["method"]]
+    about = trace.about
+    if about["method"] not in NAMES:
+        raise CannotReplay(f"i2i has no method '{about['method']}' yet")
+    names = NAMES[about["method"]]
     differences = Differences(SHARP if float64 else about["suggested_tolerance"] | {"lr_abs": 1e-12, "counters": 0})
     method = build(about)
+    require_known_draws(about, len(trace.tensors["batch/0/A"]))
     method.to(torch.float64 if float64 else torch.float32)
     for theirs, ours in names.networks.items():
         getattr(method, ours).load_state_dict(trace.below(f"init/{theirs}/"), strict=True)
-    optimizer = next(iter(about["optimizers"].values()))
-    update = Updater(method, lr=optimizer["lr"], betas=tuple(optimizer["betas"]))
+    update = updater(about, method)
     gradients = seen_gradients(method, update)
 
     for step in range(about["steps"]):
@@ -179,15 +243,15 @@ def replay(folder: Path, float64: bool = False) -> bool:
         method.train()
         sheet = method.step((b, a) if about["options"]["direction"] == "BtoA" else (a, b), update)
         compare_losses(about, names, step, update.terms, differences, float64)
+        for player, group in update.optimizers.items():
+            recorded = about["per_step"][step]["lr"][player]
+            differences.note("lr_abs", abs(group.param_groups[0]["lr"] - recorded), f"step {step}, {player}")
         if not float64:
             compare_pictures(trace, names, step, sheet, differences)
-            for player, group in update.optimizers.items():
-                recorded = about["per_step"][step]["lr"][player]
-                differences.note("lr_abs", abs(group.param_groups[0]["lr"] - recorded), f"step {step}, {player}")
         if step == 0 and not float64:
             compare_gradients(trace, names, gradients, differences)
     compare_final(trace, names, method, differences, float64)
-    return differences.report(f"{about['name']} in {'float64' if float64 else 'float32'}")
+    return differences
 
 
 def seen_gradients(method: Method, update: Updater) -> dict[str, Tensor]:
@@ -205,12 +269,15 @@ def seen_gradients(method: Method, update: Updater) -> dict[str, Tensor]:
     return seen
 
 
-def compare_losses(about: dict[str, Any], names: Names, step: int, terms: dict[str, Tensor], differences: Differences, float64: bool) -> None:
+def compare_losses(
+    about: dict[str, Any], names: Names, step: int, terms: dict[str, Tensor], differences: Differences, float64: bool
+) -> None:
     source = about["float64"]["losses"][step] if float64 else about["per_step"][step]
     for name, ref in {**source["reported"], **source["extra"]}.items():
         if name not in names.losses:
+            differences.unknown[name] = None
             continue
-        new = float(names.losses[name](terms)) if name != "idt_A" or "G/identity_y" in terms else 0.0
+        new = float(names.losses[name](terms))
         if float64:
             differences.note("loss_abs", abs(new - ref), f"step {step}, {name}")
         else:
@@ -219,6 +286,9 @@ def compare_losses(about: dict[str, Any], names: Names, step: int, terms: dict[s
 
 def compare_pictures(trace: Trace, names: Names, step: int, sheet: Sheet, differences: Differences) -> None:
     for name, ref in trace.below(f"output/{step}/").items():
+        if names.pictures.get(name) not in sheet:
+            differences.unknown[name] = None
+            continue
         new = sheet[names.pictures[name]]
         differences.note("output_abs", (new - ref).abs().max().item(), f"step {step}, {name}")
 
@@ -237,16 +307,16 @@ def compare_final(trace: Trace, names: Names, method: Method, differences: Diffe
         network, _, key = place.partition("/")
         new = getattr(method, names.networks[network]).state_dict()[key]
         start = trace.tensors[f"init/{place}"]
-        if float64 and new.is_floating_point():
+        if new.is_floating_point() and float64:
             expected = trace.about["float64"]["final"][place]
             if place not in free or not free[place].all():  # else nothing but rounding dust moved it
                 moved = (new - start).norm().item()
                 differences.note("update_rel", abs(moved - expected["update_l2"]) / max(expected["update_l2"], 1e-12), place)
             differences.note("sum_abs", abs(new.sum().item() - expected["sum"]), place)
-        elif not float64 and new.is_floating_point():
+        elif new.is_floating_point():
             kept = ~free[place].bool() if place in free else torch.ones_like(ref, dtype=torch.bool)
             differences.note("final_rel_update", share((new - ref)[kept], (ref - start)[kept]), place)
-        elif not float64:
+        else:
             differences.note("counters", float((new - ref).abs().max()), place)
 
 
@@ -273,12 +343,14 @@ def replay_forward(folder: Path, float64: bool = False) -> bool:
     if absent:
         print(f"not compared, since i2i has no such network yet: {', '.join(absent)}")
     good &= compared > 0
-    print(f"{trace.about['name']}: {'within' if good else 'OUTSIDE'} tolerance, {compared} networks compared, {len(absent)} not")
+    print(
+        f"{trace.about['name']}: {'within' if good else 'OUTSIDE'} tolerance, {compared} networks compared, {len(absent)} not"
+    )
     return good
 
 
 def network_of(about: dict[str, Any]) -> torch.nn.Module | None:
-    if about["kind"] in ("U-Net", "ResNet"):
+    if about["kind"] in ("U-Net", "ResNet") and not about.get("dropout"):
         network = Generator(**generator_of(about)).build(about["input_nc"], about["output_nc"], Initial())
         for layer in network.modules():  # a recorded pass in eval mode uses running statistics
             layer.use_image_statistics = False  # type: ignore[assignment]
@@ -293,8 +365,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--float64", action="store_true", help="compare with the sharp double-precision record")
     arguments = parser.parse_args()
+    if not (arguments.folder / "trace.json").is_file():
+        parser.error(f"there is no trace in '{arguments.folder}'")
     forward = json.loads((arguments.folder / "trace.json").read_text())["format"].startswith("golden-forward")
-    good = (replay_forward if forward else replay)(arguments.folder, arguments.float64)
+    try:
+        good = (replay_forward if forward else replay)(arguments.folder, arguments.float64)
+    except CannotReplay as error:
+        print(f"{arguments.folder.name}: not replayed: {error}")
+        sys.exit(2)
     sys.exit(0 if good else 1)
 
 

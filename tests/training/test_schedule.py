@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from i2i.training.schedule import factor
@@ -14,7 +16,7 @@ def test_linear_has_the_published_factors_of_100_and_100_epochs(epoch, expected)
 def test_linear_counts_steps_the_same_way_and_never_reaches_zero_before_the_end() -> None:
     factors = [factor("linear", step, 1000, 500) for step in range(1000)]
     assert factors[:500] == [1] * 500
-    falls = [a - b for a, b in zip(factors[499:-1], factors[500:], strict=True)]
+    falls = [a - b for a, b in pairwise(factors[499:])]
     assert falls == pytest.approx([1 / 501] * 500)
     assert factors[-1] == pytest.approx(1 / 501)
     assert factor("linear", 1000, 1000, 500) == pytest.approx(0)

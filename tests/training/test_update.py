@@ -167,7 +167,9 @@ def classic_cyclegan(m: Method, batch: tuple[Tensor, Tensor], optimizers: dict[s
         ("cyclegan", classic_cyclegan, {"generator": {"norm": "batch"}, "gan": "vanilla"}),
     ],
 )
-def test_gradients_and_weights_are_bit_for_bit_those_of_freezing_and_unfreezing(name, classic: Callable, settings, tiny, pair) -> None:
+def test_gradients_and_weights_are_bit_for_bit_those_of_freezing_and_unfreezing(
+    name, classic: Callable, settings, tiny, pair
+) -> None:
     ours, theirs = tiny(name, **settings), tiny(name, **settings)
     update = Updater(ours)
     optimizers = {
@@ -216,7 +218,7 @@ def test_a_loss_that_is_not_finite_stops_training_before_any_weight_changes(bad)
     method = Three()
     update = Updater(method)
     before = weights(method)
-    with pytest.raises(Diverged, match="the loss G/l1 is -?(nan|inf)"):
+    with pytest.raises(Diverged, match=r"the loss G/l1 is -?(nan|inf)"):
         update("G", gan=method.G(X).mean(), l1=method.G(X).mean() * bad)
     assert torch.equal(weights(method), before)
     assert all(p.grad is None for p in method.parameters())

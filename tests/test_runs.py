@@ -1,0 +1,212 @@
+"""A run: how it is configured, named, created, started from other weights and opened again."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from i2i import runs
+from i2i.config import from_assignments
+from i2i.errors import UserError
+from i2i.training import checkpoint
+from i2i.training.ranks import Ranks
+
+SMALL = ["model.generator.depth=3", "model.generator.width=2", "model.discriminator.layers=1", "model.discriminator.width=2"]
+TRAIN = ["train.steps=1", "train.samples=1", "train.device=cpu", "train.precision=fp32", "data.size=16"]
+
+
+class Silent:
+    def step(self, done, total, epoch, losses):
+        pass
+
+    def say(self, text):
+        pass
+
+
+@pytest.fixture
+def data(tmp_path):
+    (tmp_path / "photos" / "train").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)
+    for number in range(3):
+        Image.fromarray(np.roll(pixels, number, 1)).save(tmp_path / "photos" / "train" / f"{number}.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def prepared(data, tmp_path, monkeypatch):
+    """`prepared("train.ema=0.9")`: a small pix2pix that is ready to run, in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def prepare(*settings):
+        layers = [from_assignments([*SMALL, *TRAIN, f"data.source={data}"]), from_assignments(list(settings))]
+        return runs.prepare(runs.configure("pix2pix", layers))
+
+    return prepare
+
+
+@pytest.fixture
+def trained(prepared):
+    """The folder of a run of one step with an average."""
+    ready = prepared("train.ema=0.5")
+    folder = runs.create(ready, None, "photos")
+    runs.trainer(folder, ready, Silent()).run()
+    return folder
+
+
+# Names and folders
+
+
+def test_runs_are_numbered_one_after_the_other(prepared):
+    ready = prepared()
+    assert [str(runs.create(ready, None, "photos")) for _ in range(2)] == ["runs/pix2pix-photos-001", "runs/pix2pix-photos-002"]
+    assert str(runs.create(ready, None, "others")) == "runs/pix2pix-others-001"
+
+
+def test_a_number_that_was_used_is_not_used_again(prepared, tmp_path):
+    (tmp_path / "runs" / "pix2pix-photos-017").mkdir(parents=True)
+    assert runs.create(prepared(), None, "photos").name == "pix2pix-photos-018"
+
+
+def test_a_folder_that_another_process_has_just_made_is_left_to_it(prepared, monkeypatch):
+    ready, real = prepared(), runs._next_free
+
+    def overtaken(folder, stem):
+        free = real(folder, stem)
+        if free.name.endswith("001"):
+            free.mkdir(parents=True)
+        return free
+
+    monkeypatch.setattr(runs, "_next_free", overtaken)
+    assert runs.create(ready, None, "photos").name == "pix2pix-photos-002"
+
+
+def test_a_folder_that_is_not_empty_is_refused(prepared, data):
+    with pytest.raises(UserError, match="is not empty") as error:
+        runs.create(prepared(), data, "photos")
+    assert error.value.hint == f"i2i resume {data}, if it is a run; else another --out"
+
+
+def test_an_empty_folder_is_used(prepared, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert (runs.create(prepared(), tmp_path / "empty", "photos") / "config.yaml").exists()
+
+
+def test_the_saved_config_is_complete_and_gives_the_same_run_again(prepared):
+    ready = prepared("train.lr=1e-5", "data.flip=false")
+    folder = runs.create(ready, None, "photos")
+    assert runs.saved_config(folder) == ready.config
+    assert ready.config.data.source.startswith("/")
+
+
+# What would stop training is found before a folder is made
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["data.source=''"], "no data"),
+        (["data.source=/nowhere/at/all"], "there is no folder"),
+        (["data.size=20"], "multiple of 8"),
+        (["data.load_size=8"], "smaller than data.size"),
+        (["train.device=cuda:99"], "no device 'cuda:99'"),
+        (["train.precision=fp16"], "fp16"),
+        (["train.player_lr.X=1"], "train.player_lr names 'X'"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_named_before_anything_is_written(prepared, tmp_path, settings, words):
+    with pytest.raises(UserError, match=words):
+        prepared(*settings)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_only_the_first_of_several_processes_looks_for_the_data(prepared, data, monkeypatch):
+    asked = []
+
+    class Second(Ranks):
+        def tell(self, make):
+            asked.append(make)
+            return str(data)
+
+    monkeypatch.setattr(runs.ranks, "join", lambda: Second(1, 2))
+    monkeypatch.setattr(runs, "locate", lambda *_, **__: pytest.fail("the second process looked as well"))
+    prepared()
+    assert len(asked) == 1
+
+
+# Starting weights
+
+
+def test_all_weights_of_a_checkpoint_can_be_started_from(prepared, trained):
+    weights, said = runs.starting_weights(prepared().config, checkpoint.latest(trained))
+    assert weights.keys() == runs.build(prepared().config).state_dict().keys()
+    assert said == f"starting from '{checkpoint.latest(trained)}'"
+
+
+@pytest.mark.parametrize("name", ["", "model.safetensors"])
+def test_a_run_or_a_file_gives_its_generators_and_the_rest_is_named_as_fresh(prepared, trained, name):
+    weights, said = runs.starting_weights(prepared().config, trained / name)
+    assert all(key.startswith("G.") for key in weights)
+    assert said.endswith("; fresh: D")
+
+
+def test_weights_of_a_deeper_generator_that_have_no_place_are_named(prepared, trained):
+    other = prepared("model.generator.kind=resnet", "model.generator.blocks=1")
+    folder = runs.create(other, None, "resnet")
+    runs.trainer(folder, other, Silent()).run()
+    _, said = runs.starting_weights(prepared("model.generator.kind=resnet", "model.generator.blocks=0").config, folder)
+    assert "; not used: G." in said
+
+
+def test_a_weight_of_another_shape_is_named(prepared, trained):
+    with pytest.raises(UserError, match=r"G\.\S+ is \(.*\) in '.*' and \(.*\) in the new run") as error:
+        runs.starting_weights(prepared("model.generator.width=3").config, trained)
+    assert error.value.hint == f"train with the settings of that model: --config {trained}/config.yaml"
+
+
+def test_a_file_that_fits_nothing_is_refused(prepared, tmp_path):
+    checkpoint.export(tmp_path / "other.safetensors", {"refiner.weight": torch.zeros(1)}, {"config": {}})
+    with pytest.raises(UserError, match="nothing in .* fits pix2pix") as error:
+        runs.starting_weights(prepared().config, tmp_path / "other.safetensors")
+    assert error.value.hint == "it holds refiner"
+
+
+def test_a_run_starts_from_the_weights_that_it_was_given(prepared, trained):
+    ready = prepared()
+    start, _ = runs.starting_weights(ready.config, trained)
+    folder = runs.create(ready, None, "second", start)
+    method = runs.trainer(folder, ready, Silent()).method
+    assert all(torch.equal(method.state_dict()[name], tensor) for name, tensor in start.items())
+
+
+# Opening
+
+
+def test_a_run_a_checkpoint_and_a_file_open_as_the_same_model(trained):
+    x = torch.rand(1, 3, 16, 16)
+    outputs = [
+        runs.open_model(path, torch.device("cpu")).method.translate(x)
+        for path in (trained, checkpoint.latest(trained), trained / "model.safetensors", trained / "checkpoints" / "last")
+    ]
+    assert all(torch.equal(outputs[0], output) for output in outputs)
+
+
+def test_a_folder_without_a_model_says_what_would_make_one(prepared):
+    folder = runs.create(prepared(), None, "photos")
+    with pytest.raises(UserError, match="there is no model in") as error:
+        runs.open_model(folder, torch.device("cpu"))
+    assert error.value.hint == f"it was not saved yet: i2i resume {folder}"
+
+
+def test_a_summary_says_where_a_run_stands(trained):
+    about = runs.summary(trained)
+    assert (about["method"], about["step"], about["steps"], about["epoch"]) == ("pix2pix", 1, 1, 0.3333)
+    assert about["checkpoints"] == ["step-000000001"]
+    assert about["losses"].keys() >= {"G/l1", "lr/G"}
+
+
+def test_a_summary_of_a_run_in_epochs_knows_its_steps_as_soon_as_it_has_a_line(prepared):
+    ready = prepared("train.steps=null", "train.epochs=1", "train.log_every=1")
+    folder = runs.create(ready, None, "photos")
+    assert runs.summary(folder)["steps"] is None
+    runs.trainer(folder, ready, Silent()).run()
+    assert runs.summary(folder)["steps"] == 3

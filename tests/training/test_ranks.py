@@ -1,0 +1,157 @@
+"""Several processes train as one: the same weights, each its own data, one that writes and talks."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import kills  # in tests/benchmarks
+import pytest
+import torch
+
+from i2i.training import checkpoint
+from i2i.training.ranks import Ranks
+
+START = """
+import json, os, sys
+from pathlib import Path
+import torch
+from i2i.training import ranks
+group = ranks.join()
+out = Path(sys.argv[1])
+def report(value): (out / f"{group.rank}.json").write_text(json.dumps(value))
+"""
+
+
+def environments(count: int = 2) -> list[dict[str, str]]:
+    """What torchrun gives to each process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
+    return [kills.environment() | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def start(command: list[str]) -> list[subprocess.Popen]:
+    pipe = subprocess.PIPE
+    return [subprocess.Popen([sys.executable, *command], stdout=pipe, stderr=pipe, text=True, env=e) for e in environments()]
+
+
+def ended(processes: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
+    """The status and the words of each."""
+    said = [process.communicate(timeout=100) for process in processes]
+    return [(process.returncode, *words) for process, words in zip(processes, said, strict=True)]
+
+
+def test_alone_every_message_is_its_own_answer():
+    alone, value = Ranks(), torch.ones(2)
+    alone.average([value])
+    assert value.tolist() == [1, 1]
+    assert alone.any(True, False) == (True, False)
+    assert alone.tell(lambda: "word") == "word"
+
+
+BODY = """
+from i2i import runs
+from i2i.config import from_assignments
+from i2i.errors import UserError
+from i2i.training.update import Updater
+import kills
+
+a, b = torch.tensor([1.0 + group.rank]), torch.full((2, 2), 10.0 * group.rank)
+group.average([a, b])
+def fail(): raise UserError("no data")
+try: group.tell(fail)
+except UserError as error: last = error.message
+except SystemExit as exit: last = exit.code
+messages = [a.item(), b.tolist(), group.any(group.rank == 1, False, True), group.tell(lambda: f"from {group.rank}"), last]
+
+def learned(group, batch):
+    settings = [f"model.{s}" for s in kills.MODEL["cyclegan"]] + ["model.history=0"]
+    config = runs.configure("cyclegan", [from_assignments(settings)])
+    torch.manual_seed(0)
+    method = runs.method_class("cyclegan")(config.model, 3, 3)
+    update = Updater(method, lr=0.01, ranks=group)
+    for _ in range(3): method.step(batch, update)
+    return [p.flatten().tolist() for p in method.parameters() if p.dim() == 4]  # a bias before a norm gets rounding errors only
+
+x, y = torch.rand(2, 2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+mine = slice(group.rank, group.rank + 1)
+report({"messages": messages, "mine": learned(group, (x[mine], y[mine])), "one process": learned(ranks.Ranks(), (x, y))})
+"""
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """What each of two processes reports that run `BODY`."""
+    folder = tmp_path_factory.mktemp("ranks")
+    code = f"import sys; sys.path.append({str(Path(kills.__file__).parent)!r}){START}{BODY}"
+    for status, _, errors in ended(start(["-c", code, str(folder)])):
+        assert status == 0, errors
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_ranks_average_vote_and_listen_to_the_first_and_leave_when_it_fails(reports):
+    shared = [1.5, [[5.0, 5.0], [5.0, 5.0]], [True, False, True], "from 0"]
+    assert [report["messages"] for report in reports] == [[*shared, "no data"], [*shared, 2]]
+
+
+def test_two_ranks_learn_what_one_process_learns_from_both_of_their_batches(reports):
+    """With instance norm, so that no image depends on the others in its batch."""
+    assert reports[0]["mine"] == reports[1]["mine"]
+    for two, one in zip(reports[0]["mine"], reports[0]["one process"], strict=True):
+        torch.testing.assert_close(torch.tensor(two), torch.tensor(one), rtol=1e-3, atol=1e-4)
+
+
+def training(data: Path, run: Path, steps: int) -> list[str]:
+    """A command that trains, and writes the numbers of the samples that its process learned from beside the run."""
+    log = (
+        "import os, sys; from i2i.data.samples import UnpairedSamples as S; real = S.__getitem__\n"
+        f"def logged(self, n): print(n, file=open({str(run)!r} + '-saw-' + os.environ['RANK'], 'a')); return real(self, n)\n"
+        "S.__getitem__ = logged\nfrom i2i.cli import main; main()"
+    )
+    settings = [f"model.{s}" for s in kills.MODEL["cyclegan"]] + [f"train.{s}" for s in kills.TRAIN]
+    options = [word for setting in settings for word in ("--set", setting)]
+    return ["-c", log, "train", "cyclegan", "--data", str(data), "--out", str(run), "--steps", str(steps), "--size", "16", *options]
+
+
+def test_a_run_of_two_ranks_is_one_run_each_with_its_own_samples_and_one_voice(tmp_path, images):
+    run = tmp_path / "run"
+    first, second = ended(start(training(images("cyclegan"), run, 7)))
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert first[1] == f"{run}/model.safetensors\n"
+    assert "step 7/7" in first[2]
+    assert second[1:] == ("", "")
+    saw = [{int(n) for n in Path(f"{run}-saw-{rank}").read_text().split()} for rank in range(2)]
+    assert saw == [set(range(0, 14, 2)), set(range(1, 14, 2))]
+    assert [row["epoch"] for row in kills.journal.rows(run / "metrics.jsonl")] == [1.2, 2.4, 2.8]  # 2 of 5 images a step
+    assert len(list((run / "tensorboard").iterdir())) == 1
+    checkpoint.load(checkpoint.latest(run))
+
+
+def test_a_signal_to_one_rank_stops_all_at_the_same_step_and_the_run_goes_on(tmp_path, images):
+    run = tmp_path / "run"
+    processes = start(training(images("cyclegan"), run, 2000))
+    kills.wait_for_a_line(processes[0], run)
+    processes[1].send_signal(signal.SIGTERM)
+    (first, _, said), (second, _, silent) = ended(processes)
+    assert (first, second) == (143, 143)
+    assert f"hint: i2i resume {run}" in said
+    assert silent == ""
+    assert checkpoint.latest(run) is not None
+
+
+def test_a_rank_that_dies_ends_the_others_with_a_sentence(tmp_path, images):
+    run = tmp_path / "run"
+    processes = start(training(images("cyclegan"), run, 2000))
+    kills.wait_for_a_line(processes[0], run)
+    processes[1].kill()
+    began = time.monotonic()
+    (first, _, said), _ = ended(processes)
+    assert first == 2
+    assert time.monotonic() - began < 30
+    assert "error: another process of this run has ended" in said
+    assert "Traceback" not in said

@@ -1,0 +1,54 @@
+"""Sample sheets: a row for each image, a column for each thing, its name above."""
+
+import numpy as np
+import torch
+
+from i2i.training import sheets
+from i2i.training.sheets import GAP, LABEL
+
+
+def plain(value: float, *, batch: int = 1, channels: int = 3, height: int = 40, width: int = 60) -> torch.Tensor:
+    return torch.full((batch, channels, height, width), value)
+
+
+def cell(picture: np.ndarray, row: int, column: int, *, height: int = 40, width: int = 60) -> np.ndarray:
+    top, left = LABEL + row * (height + GAP), GAP + column * (width + GAP)
+    return picture[top : top + height, left : left + width]
+
+
+def test_each_image_has_its_row_and_each_name_its_column():
+    output = torch.cat([plain(-1.0), plain(0.0), plain(1.0)])
+    picture = sheets.draw({"input": plain(-1.0, batch=3), "output": output})
+    assert picture.shape == (LABEL + 3 * (40 + GAP), 2 * (60 + GAP) + GAP, 3)
+    assert picture.dtype == np.uint8
+    assert [set(cell(picture, row, 1).ravel().tolist()) for row in range(3)] == [{0}, {128}, {255}]
+    assert set(cell(picture, 2, 0).ravel().tolist()) == {0}
+
+
+def test_every_column_has_a_name_above_it_and_none_below():
+    picture = sheets.draw({"a": plain(1.0), "b": plain(1.0)})
+    for column in range(2):
+        left = GAP + column * (60 + GAP)
+        assert (picture[:LABEL, left : left + 60] < 128).any()
+    assert (picture[LABEL:] == 255).all()
+
+
+def test_a_name_wider_than_its_column_does_not_run_into_the_next_one():
+    picture = sheets.draw({"a very long name": plain(1.0, width=16), "": plain(1.0, width=16)})
+    dark = (picture[:LABEL] < 128).any((0, 2)).nonzero()[0]
+    assert dark.max() < picture.shape[1] // 2
+
+
+def test_grey_is_shown_as_grey_and_of_many_channels_the_first_three():
+    picture = sheets.draw({"grey": plain(0.0, channels=1), "many": torch.cat([plain(1.0), plain(-1.0, channels=2)], 1)})
+    assert set(cell(picture, 0, 0).ravel().tolist()) == {128}
+    assert set(cell(picture, 0, 1).ravel().tolist()) == {255}
+
+
+def test_values_out_of_range_are_clipped():
+    assert set(cell(sheets.draw({"x": plain(7.0)}), 0, 0).ravel().tolist()) == {255}
+
+
+def test_sheets_of_one_image_each_become_rows():
+    rows = sheets.cat([{"x": plain(-1.0)}, {"x": plain(1.0, height=40)}])
+    assert rows["x"].shape == (2, 3, 40, 60)
