@@ -1,6 +1,6 @@
 """Apply a model from a script, file by file, and keep going when a file is damaged.
 
-    python examples/convert_in_batches.py runs/cyclegan-horse2zebra-001 photos/ converted/
+python examples/convert_in_batches.py runs/cyclegan-horse2zebra-001 photos/ converted/
 """
 
 import sys

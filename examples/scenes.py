@@ -1,6 +1,6 @@
 """Draw the picture of the README: some scenes of the built-in data, each in five views.
 
-    python examples/scenes.py scenes.png
+python examples/scenes.py scenes.png
 """
 
 import sys

@@ -1,9 +1,9 @@
 """Score unpaired training against what it never saw: `scenes` keeps the true winter of every summer image aside.
 
-    i2i data make scenes my-scenes --layout unpaired --count 200 --size 128
-    i2i train cyclegan --data my-scenes --preset quick --out run
-    i2i translate run my-scenes/testA -o winter
-    python examples/score_against_truth.py winter my-scenes/truth/testA my-scenes/testA
+i2i data make scenes my-scenes --layout unpaired --count 200 --size 128
+i2i train cyclegan --data my-scenes --preset quick --out run
+i2i translate run my-scenes/testA -o winter
+python examples/score_against_truth.py winter my-scenes/truth/testA my-scenes/testA
 """
 
 import sys

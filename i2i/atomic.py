@@ -21,14 +21,15 @@ def temporary(path: Path) -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary file name; when the block ends well, what was written there stands under `path`.
 
-    A block that raises leaves nothing behind and whatever stood under `path` before. Raises `OutOfResources` when the disk is full.
+    A block that raises leaves nothing behind, and under `path` what stood there before. Raises `OutOfResources` when the disk
+    is full.
     """
     scratch = temporary(path)
     try:
         with explaining(path):
             yield scratch
             _flush(scratch)
-            os.replace(scratch, path)
+            scratch.replace(path)
             _flush(path.parent)
     finally:
         scratch.unlink(missing_ok=True)
@@ -43,7 +44,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             scratch.mkdir()
             yield scratch
             _flush_all(scratch)
-            os.rename(scratch, path)
+            scratch.rename(path)
             _flush(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -52,7 +53,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def remove_folder(path: Path) -> None:
     """Take a folder away so that it is never seen half removed. What cannot be removed now is left for `sweep`."""
     scratch = temporary(path)
-    os.rename(path, scratch)
+    path.rename(scratch)
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -70,7 +71,7 @@ def point(link: Path, target: str) -> None:
     scratch = temporary(link)
     try:
         scratch.symlink_to(target)
-        os.replace(scratch, link)
+        scratch.replace(link)
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -115,7 +116,8 @@ def explained(error: OSError, path: Path) -> Exception:
     """The same error, or one for people where the disk is full."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return error
-    free = shutil.disk_usage(path.parent).free / 1e6
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    free = shutil.disk_usage(there).free / 1e6
     return OutOfResources(
         f"cannot write '{path}': {os.strerror(error.errno)} ({free:.0f} MB free)",
         "free some space and run the same command again; nothing that was complete before is touched",

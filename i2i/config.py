@@ -19,6 +19,8 @@ from i2i.errors import UserError
 from i2i.settings import Settings
 
 Tree = dict[str, Any]
+CONFIG = "config.yaml"
+"""The file in a run that holds its complete configuration."""
 
 
 class DataSettings(Settings):

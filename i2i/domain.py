@@ -49,6 +49,11 @@ class Domain(BaseModel):
                 raise ValueError(f"low and high of {self.dtype} must be whole numbers from 0 to {top}")
         return self
 
+    def __str__(self) -> str:
+        """Such as "8-bit colour"."""
+        depth = {"uint8": "8-bit", "uint16": "16-bit", "float32": f"float {self.low:g} to {self.high:g}"}[self.dtype]
+        return f"{depth} " + {1: "grey", 3: "colour"}.get(self.channels, f"with {self.channels} channels")
+
     def conform(self, picture: Picture) -> np.ndarray:
         """The picture's values as this domain has them, without alpha. Returns (H, W, channels) in `dtype`, clipped."""
         values = _with_type(_with_channels(picture.array, self.channels), self)

@@ -51,8 +51,9 @@ class Picture:
         """(H, W, C) with alpha, where there is one, as the last channel."""
         return self.array if self.alpha is None else np.dstack([self.array, self.alpha])
 
-    def save(self, path: Path, *, quality: int | None = None) -> None:
-        write(path, self, quality=quality)
+    def save(self, path: str | Path, *, quality: int | None = None) -> None:
+        """Write it in the format that the suffix names. Raises ImageError for what that format cannot hold."""
+        write(Path(path), self, quality=quality)
 
     def to_pil(self) -> Image.Image:
         """The same in Pillow: L, LA, RGB or RGBA."""

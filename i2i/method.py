@@ -43,7 +43,7 @@ class Method(nn.Module):
     reversible: ClassVar[bool] = False
     """Whether `translate` can also go from y to x."""
 
-    def __init__(self, x_channels: int, y_channels: int):
+    def __init__(self, config: Settings, x_channels: int = 3, y_channels: int = 3):
         super().__init__()
         self.x_channels, self.y_channels = x_channels, y_channels
 

@@ -1,40 +1,35 @@
-"""What a run is: from a configuration to a method, its data and its trainer; and from a run or a file back to a method."""
+"""What a run is: from a configuration to a method, its data and its trainer, in a folder of its own."""
 
 import hashlib
-import importlib
 import math
 import os
 import platform
-import re
 import subprocess
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from i2i import atomic
-from i2i.config import Config, Layer, dump, from_file, resolve
-from i2i.data import catalogue, folders, scenes
+from i2i.config import CONFIG, Config, dump, from_file
+from i2i.data import folders
+from i2i.data.locate import locate
 from i2i.data.reader import Reader, free_memory
 from i2i.data.samples import FixedSamples, PairedSamples, Samples, UnpairedSamples
 from i2i.data.settle import settle
-from i2i.domain import Domain
 from i2i.errors import UserError
-from i2i.method import Method
-from i2i.methods import METHODS, chosen
+from i2i.models import build, configure, method_class, without_weights
 from i2i.training import checkpoint, ranks
 from i2i.training.journal import METRICS
 from i2i.training.journal import rows as journal_rows
 from i2i.training.precision import choose_device, choose_precision
 from i2i.training.trainer import Trainer, Watcher
 
-CONFIG, START = "config.yaml", "start.safetensors"
-SCENES = 200
-"""How many scenes `--data scenes` makes."""
+START = "start.safetensors"
+"""The weights that a run with --init-from starts from, so that it never needs that model again."""
 
 
 @dataclass(frozen=True)
@@ -48,46 +43,6 @@ class Prepared:
     said: tuple[str, ...]
 
 
-def method_class(name: str) -> type[Method]:
-    """The class of a method. Raises UserError with the nearest name for one that does not exist."""
-    module, _, kind = chosen(name).where.partition(":")
-    return getattr(importlib.import_module(module), kind)
-
-
-def configure(method: str, layers: list[Layer]) -> Config:
-    return resolve(method, method_class(method).Config, layers)
-
-
-def build(config: Config) -> Method:
-    """The method with freshly drawn weights; the seed decides them."""
-    assert config.data.x and config.data.y
-    torch.manual_seed(config.train.seed)
-    return method_class(config.method)(config.model, config.data.x.channels, config.data.y.channels)
-
-
-def data_folder() -> Path:
-    """Where data sets that have a name are kept: $I2I_DATA, else a folder in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("I2I_DATA") or cache / "i2i" / "data")
-
-
-def locate(source: str, kind: str, say: Callable[[str], None], size: int = 128) -> str:
-    """The place of a data set: a path as it is, `scenes` made where it is not yet there, a known name fetched."""
-    if Path(source).exists() or "," in source:
-        return ",".join(str(Path(part).absolute()) for part in ([source] if Path(source).exists() else source.split(",")))
-    if source == "scenes":
-        folder = data_folder() / f"scenes-{kind}-{SCENES}x{size}"
-        if not folder.exists():
-            say(f"making {SCENES} scenes of {size} pixels in {folder}")
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            scenes.make(folder, kind, SCENES, size)
-        return str(folder)
-    if re.fullmatch(r"[\w-]+", source):
-        say(f"looking for the data set '{source}' in {data_folder()}")
-        return str(catalogue.fetch(source, data_folder()))
-    raise UserError(f"there is no folder '{source}'", f"where data has moved, change data.source in the run's {CONFIG}")
-
-
 def prepare(config: Config, say: Callable[[str], None] = lambda text: None) -> Prepared:
     """Find the data, settle what its values are, and check everything that can be checked before training.
 
@@ -97,7 +52,7 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None) -> P
         raise UserError("there is no data to train on", "--data FOLDER, or --data scenes for the built-in set")
     choose_precision(config.train.precision, choose_device(config.train.device))
     kind = method_class(config.method).data
-    place = ranks.join().tell(lambda: locate(config.data.source, kind, say, size=max(128, config.data.size)))
+    place = ranks.join().tell(lambda: locate(config.data.source, kind, say, config.data.size))
     found = folders.find(place, config.data.layout)
     train, notes = _oriented(found.splits["train"], kind, config.data.direction)
     held_out = _oriented(found.held_out, kind, config.data.direction)[0] if found.held_out else None
@@ -109,10 +64,12 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None) -> P
     config = config.replaced("the data", data=changes | {
         side: domain.model_dump() for side, domain in (("x", x), ("y", y)) if getattr(config.data, side) is None
     })  # fmt: skip
-    _check_networks(config, min(*x_size, *y_size))
+    _check_networks(config)
+    if min(*x_size, *y_size) < config.data.size:
+        notes.append(f"some images have a side of only {min(*x_size, *y_size)} pixels and are enlarged to {config.data.size}")
     said = (
         found.said + (", B to A" if config.data.direction == "BtoA" else ""),
-        f"x: {len(train.a)} images, {described(config.data.x or x)} · y: {len(train.b)} images, {described(config.data.y or y)}"
+        f"x: {len(train.a)} images, {config.data.x or x} · y: {len(train.b)} images, {config.data.y or y}"
         + (f" · held out: {len(held_out.a)} and {len(held_out.b)}" if held_out else ""),
         *notes,
     )
@@ -178,38 +135,6 @@ def trainer(folder: Path, prepared: Prepared, watcher: Watcher) -> Trainer:
     )
 
 
-def starting_weights(config: Config, path: Path) -> tuple[dict[str, Tensor], str]:
-    """What a new run can take from a run, a checkpoint folder or a file, and a line that says what starts fresh.
-
-    Past images of a history are not taken. Raises UserError where a weight has another shape, or nothing fits.
-    """
-    with torch.device("meta"):
-        own = {name: tensor.shape for name, tensor in build(config).state_dict().items() if "history" not in name}
-    stored = {name: tensor for name, tensor in checkpoint.load_weights(_weights_file(path))[0].items() if "history" not in name}
-    taken = {name: tensor for name, tensor in stored.items() if name in own}
-    for name, tensor in taken.items():
-        if tensor.shape != own[name]:
-            raise UserError(
-                f"{name} is {tuple(tensor.shape)} in '{path}' and {tuple(own[name])} in the new run",
-                f"train with the settings of that model: --config {path}/{CONFIG}" if (path / CONFIG).exists() else None,
-            )
-    if not taken:
-        raise UserError(f"nothing in '{path}' fits {config.method}", f"it holds {', '.join(sorted({name.split('.')[0] for name in stored}))}")
-    fresh = _grouped([name for name in own if name not in taken], taken)
-    unused = _grouped([name for name in stored if name not in own], own)
-    return taken, (
-        f"starting from '{path}'" + (f"; fresh: {fresh}" if fresh else "") + (f"; not used: {unused}" if unused else "")
-    )  # fmt: skip
-
-
-def _grouped(names: list[str], others: Collection[str]) -> str:
-    """Names of weights, those of a network none of whose weights is among `others` by the network's name alone."""
-    networks = {name.partition(".")[0] for name in others}
-    whole = sorted({name.partition(".")[0] for name in names} - networks)
-    single = [name for name in names if name.partition(".")[0] in networks]
-    return ", ".join([*whole, *single[:1]]) + (f" and {len(single) - 1} more" if len(single) > 1 else "")
-
-
 def fingerprint(sides: folders.Sides) -> dict[str, Any]:
     """What the order of the samples depends on: how many images there are, and which, by their names."""
     names = hashlib.sha256("\n".join(f"{source.name}/{source.half}" for side in (sides.a, sides.b) for source in side).encode())
@@ -223,60 +148,20 @@ def cache_budget(config: Config) -> int:
     return free_memory() // 4
 
 
-@dataclass(frozen=True)
-class Model:
-    """A trained method, ready to translate."""
-
-    method: Method
-    config: Config
-    name: str
-
-    @property
-    def x(self) -> Domain:
-        assert self.config.data.x
-        return self.config.data.x
-
-    @property
-    def y(self) -> Domain:
-        assert self.config.data.y
-        return self.config.data.y
-
-
-def open_model(path: Path, device: torch.device) -> Model:
-    """Open a run, a checkpoint folder or a `.safetensors` file. The file itself says which networks it holds."""
-    file = _weights_file(path)
-    weights, about = checkpoint.load_weights(file)
-    if (file.parent / checkpoint.TRAINER).exists():  # a checkpoint keeps its average beside the weights
-        weights |= checkpoint.load_trainer(file.parent)["average"]
-    config = configure(about["config"]["method"], [Layer(f"'{file}'", about["config"])])
-    assert config.data.x and config.data.y
-    with torch.device("meta"):  # no weight is drawn only to be thrown away
-        method = method_class(config.method)(config.model, config.data.x.channels, config.data.y.channels)
-    wanted = {name: network for name, network in method.generators().items()}
-    needed = {f"{name}.{key}" for name, network in wanted.items() for key in network.state_dict()}
-    missing = needed - weights.keys()
-    if missing:
-        raise UserError(f"'{file}' lacks {min(missing)} and {len(missing) - 1} more weights")
-    method.load_state_dict({name: weights[name] for name in needed}, strict=False, assign=True)
-    for network in wanted.values():
-        network.to(device)
-    method.eval()
-    return Model(method, config, path.resolve().stem if path.is_file() else path.resolve().name)
-
-
 def summary(folder: Path) -> dict[str, Any]:
     """Where a run stands, as plain values."""
     config = saved_config(folder)
     last, metrics = checkpoint.latest(folder), folder / METRICS
-    row = ([{}] + (journal_rows(metrics) if metrics.exists() else []))[-1]
+    log = journal_rows(metrics) if metrics.exists() else []
+    row = log[-1] if log else {}
     return {
         "run": str(folder),
         "method": config.method,
         "data": config.data.source,
-        "x": described(config.data.x) if config.data.x else None,
-        "y": described(config.data.y) if config.data.y else None,
+        "x": str(config.data.x) if config.data.x else None,
+        "y": str(config.data.y) if config.data.y else None,
         "step": checkpoint.step_of(last) if last else 0,
-        "steps": row.get("steps", config.train.steps),
+        "steps": config.train.steps or row.get("steps"),
         "epoch": row.get("epoch", 0),
         "seconds": row.get("seconds", 0),
         "losses": {name: value for name, value in row.items() if "/" in name},
@@ -291,12 +176,6 @@ def made_with() -> dict[str, str]:
     return {"python": platform.python_version(), **packages, **_git_revision()}
 
 
-def described(domain: Domain) -> str:
-    """Such as "8-bit colour"."""
-    depth = {"uint8": "8-bit", "uint16": "16-bit", "float32": f"float {domain.low:g} to {domain.high:g}"}[domain.dtype]
-    return f"{depth} " + {1: "grey", 3: "colour"}.get(domain.channels, f"with {domain.channels} channels")
-
-
 def _oriented(sides: folders.Sides, kind: str, direction: str) -> tuple[folders.Sides, list[str]]:
     """The sides as x and y: matched by name where the method learns from pairs, swapped where B is the input."""
     notes = []
@@ -308,10 +187,9 @@ def _oriented(sides: folders.Sides, kind: str, direction: str) -> tuple[folders.
     return (folders.Sides(sides.b, sides.a) if direction == "BtoA" else sides), notes
 
 
-def _check_networks(config: Config, smallest: int) -> None:
+def _check_networks(config: Config) -> None:
     """Raise UserError where the networks do not have the players that are named, or the crop does not suit them."""
-    with torch.device("meta"):
-        method = build(config)
+    method = without_weights(config)
     unknown = config.train.player_lr.keys() - method.players()
     if unknown:
         raise UserError(f"train.player_lr names '{min(unknown)}', but the players are {', '.join(method.players())}")
@@ -361,19 +239,13 @@ def _next_free(folder: Path, stem: str) -> Path:
     return folder / f"{stem}-{max(taken, default=0) + 1:03d}"
 
 
-def _weights_file(path: Path) -> Path:
-    file = path / checkpoint.MODEL if path.is_dir() else path
-    if not file.is_file():
-        hint = f"it was not saved yet: i2i resume {path}" if (path / CONFIG).exists() else "a run, a checkpoint folder or a .safetensors file"
-        raise UserError(f"there is no model in '{path}'", hint)
-    return file
-
-
 def _git_revision() -> dict[str, str]:
     """The revision of the program's own checkout, where it runs from one."""
     here = Path(__file__).parent
     try:
-        done = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(
+            ["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return {}
     return {"git": done.stdout.strip()} if done.returncode == 0 and (here.parent / ".git").exists() else {}

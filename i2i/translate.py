@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from i2i import images, naming, runs
+from i2i import images, models, naming
 from i2i.conversion import Prepared, as_picture, finish, prepare
 from i2i.domain import Domain
 from i2i.encoders import FORMATS
@@ -74,7 +74,7 @@ class _Item:
 class Translator:
     """A trained model that translates single images, files and folders."""
 
-    def __init__(self, model: runs.Model, device: torch.device, precision: PrecisionName = "auto"):
+    def __init__(self, model: models.Model, device: torch.device, precision: PrecisionName = "auto"):
         self.model, self.device = model, device
         self.precision = choose_precision(precision, device)
         # bfloat16 has 8 bits: right for 8-bit results only
@@ -85,7 +85,7 @@ class Translator:
     def open(cls, path: str | Path, device: str = "auto", precision: PrecisionName = "auto") -> "Translator":
         """Open a run, a checkpoint folder or a `.safetensors` file."""
         chosen = choose_device(device)
-        return cls(runs.open_model(Path(path), chosen), chosen, precision)
+        return cls(models.open_model(Path(path), chosen), chosen, precision)
 
     def way(self, direction: Direction | None = None) -> Way:
         """The direction that the model was trained in, or the other one where the method has learned that too."""

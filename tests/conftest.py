@@ -9,7 +9,7 @@ from torch import Tensor
 
 from i2i.config import Layer
 from i2i.method import Method
-from i2i.runs import configure, method_class
+from i2i.models import configure, method_class
 
 torch.set_num_threads(1)
 

@@ -31,19 +31,28 @@ def test_a_written_file_replaces_the_old_one(tmp_path):
 def test_a_block_that_raises_leaves_the_old_file_and_nothing_else(tmp_path, error):
     file = tmp_path / "a.txt"
     file.write_text("old")
-    with pytest.raises(error), atomic.replacing(file) as scratch:
-        scratch.write_text("half")
-        raise error
+
+    def write_half():
+        with atomic.replacing(file) as scratch:
+            scratch.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
     assert file.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
 
 @pytest.mark.parametrize("error", [Killed, OSError])
 def test_a_folder_block_that_raises_leaves_nothing(tmp_path, error):
-    with pytest.raises(error), atomic.replacing_folder(tmp_path / "new") as scratch:
-        (scratch / "inside").mkdir()
-        (scratch / "inside" / "file").write_text("half")
-        raise error
+    def write_half():
+        with atomic.replacing_folder(tmp_path / "new") as scratch:
+            (scratch / "inside").mkdir()
+            (scratch / "inside" / "file").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
     assert names(tmp_path) == []
 
 
@@ -66,8 +75,16 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeyp
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_is_said_with_the_name_and_the_free_space(tmp_path, code):
-    with pytest.raises(OutOfResources, match=rf"cannot write '{tmp_path / 'a'}': .* \(\d+ MB free\)"), atomic.replacing(tmp_path / "a"):
+    with (
+        pytest.raises(OutOfResources, match=rf"cannot write '{tmp_path / 'a'}': .* \(\d+ MB free\)"),
+        atomic.replacing(tmp_path / "a"),
+    ):
         raise OSError(code, os.strerror(code))
+
+
+def test_the_free_space_is_found_where_the_folder_is_not_there_yet(tmp_path):
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "MB free" in str(atomic.explained(error, tmp_path / "a" / "b" / "c"))
 
 
 def test_another_refusal_of_the_system_is_passed_on(tmp_path):

@@ -10,7 +10,7 @@ from i2i import config
 from i2i.config import Config, Layer, dump, flat, from_assignments, from_file, parse, preset, presets
 from i2i.errors import UserError
 from i2i.methods import METHODS
-from i2i.runs import build, configure
+from i2i.models import build, configure
 
 SHIPPED = [(method, name) for method in METHODS for name in presets(method)]
 

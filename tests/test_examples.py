@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from i2i import runs
+from i2i import models
 from i2i.config import Layer
 from i2i.data import scenes
 from i2i.domain import Domain
@@ -22,8 +22,8 @@ def tiny_model(tmp_path: Path) -> Path:
     """An untrained CycleGAN in a file."""
     side = Domain.of(3).model_dump()
     networks = {"generator": {"blocks": 0, "width": 2}, "discriminator": {"layers": 1, "width": 2}}
-    config = runs.configure("cyclegan", [Layer("the test", {"model": networks, "data": {"x": side, "y": side}})])
-    weights = {name: t for name, t in runs.build(config).state_dict().items() if name.startswith(("G.", "F."))}
+    config = models.configure("cyclegan", [Layer("the test", {"model": networks, "data": {"x": side, "y": side}})])
+    weights = {name: w for name, w in models.build(config).state_dict().items() if name[:2] in ("G.", "F.")}
     checkpoint.export(tmp_path / "model.safetensors", weights, {"config": config.tree()})
     return tmp_path / "model.safetensors"
 
@@ -31,7 +31,12 @@ def tiny_model(tmp_path: Path) -> Path:
 def run(script: str, *arguments: str | Path, folder: Path) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, EXAMPLES / script, *arguments], capture_output=True, text=True, cwd=folder, env=environment, check=False
+        [sys.executable, EXAMPLES / script, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

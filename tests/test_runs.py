@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from i2i import runs
+from i2i import models, runs
 from i2i.config import from_assignments
 from i2i.errors import UserError
 from i2i.training import checkpoint
@@ -39,7 +39,7 @@ def prepared(data, tmp_path, monkeypatch):
 
     def prepare(*settings):
         layers = [from_assignments([*SMALL, *TRAIN, f"data.source={data}"]), from_assignments(list(settings))]
-        return runs.prepare(runs.configure("pix2pix", layers))
+        return runs.prepare(models.configure("pix2pix", layers))
 
     return prepare
 
@@ -137,42 +137,43 @@ def test_only_the_first_of_several_processes_looks_for_the_data(prepared, data, 
 
 
 def test_all_weights_of_a_checkpoint_can_be_started_from(prepared, trained):
-    weights, said = runs.starting_weights(prepared().config, checkpoint.latest(trained))
-    assert weights.keys() == runs.build(prepared().config).state_dict().keys()
+    weights, said = models.starting_weights(prepared().config, checkpoint.latest(trained))
+    assert weights.keys() == models.build(prepared().config).state_dict().keys()
     assert said == f"starting from '{checkpoint.latest(trained)}'"
 
 
 @pytest.mark.parametrize("name", ["", "model.safetensors"])
 def test_a_run_or_a_file_gives_its_generators_and_the_rest_is_named_as_fresh(prepared, trained, name):
-    weights, said = runs.starting_weights(prepared().config, trained / name)
+    weights, said = models.starting_weights(prepared().config, trained / name)
     assert all(key.startswith("G.") for key in weights)
     assert said.endswith("; fresh: D")
 
 
-def test_weights_of_a_deeper_generator_that_have_no_place_are_named(prepared, trained):
-    other = prepared("model.generator.kind=resnet", "model.generator.blocks=1")
-    folder = runs.create(other, None, "resnet")
-    runs.trainer(folder, other, Silent()).run()
-    _, said = runs.starting_weights(prepared("model.generator.kind=resnet", "model.generator.blocks=0").config, folder)
-    assert "; not used: G." in said
+def test_weights_that_have_no_place_and_missing_ones_are_named(prepared, trained, tmp_path):
+    weights, about = checkpoint.load_weights(trained / "model.safetensors")
+    missing = min(weights)
+    del weights[missing]
+    checkpoint.export(tmp_path / "odd.safetensors", weights | {"E.a": torch.zeros(1), "E.b": torch.zeros(1)}, about)
+    _, said = models.starting_weights(prepared().config, tmp_path / "odd.safetensors")
+    assert said == f"starting from '{tmp_path / 'odd.safetensors'}'; fresh: D, {missing}; not used: E"
 
 
 def test_a_weight_of_another_shape_is_named(prepared, trained):
     with pytest.raises(UserError, match=r"G\.\S+ is \(.*\) in '.*' and \(.*\) in the new run") as error:
-        runs.starting_weights(prepared("model.generator.width=3").config, trained)
+        models.starting_weights(prepared("model.generator.width=3").config, trained)
     assert error.value.hint == f"train with the settings of that model: --config {trained}/config.yaml"
 
 
 def test_a_file_that_fits_nothing_is_refused(prepared, tmp_path):
     checkpoint.export(tmp_path / "other.safetensors", {"refiner.weight": torch.zeros(1)}, {"config": {}})
-    with pytest.raises(UserError, match="nothing in .* fits pix2pix") as error:
-        runs.starting_weights(prepared().config, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match=r"nothing in .* fits pix2pix") as error:
+        models.starting_weights(prepared().config, tmp_path / "other.safetensors")
     assert error.value.hint == "it holds refiner"
 
 
 def test_a_run_starts_from_the_weights_that_it_was_given(prepared, trained):
     ready = prepared()
-    start, _ = runs.starting_weights(ready.config, trained)
+    start, _ = models.starting_weights(ready.config, trained)
     folder = runs.create(ready, None, "second", start)
     method = runs.trainer(folder, ready, Silent()).method
     assert all(torch.equal(method.state_dict()[name], tensor) for name, tensor in start.items())
@@ -184,7 +185,7 @@ def test_a_run_starts_from_the_weights_that_it_was_given(prepared, trained):
 def test_a_run_a_checkpoint_and_a_file_open_as_the_same_model(trained):
     x = torch.rand(1, 3, 16, 16)
     outputs = [
-        runs.open_model(path, torch.device("cpu")).method.translate(x)
+        models.open_model(path, torch.device("cpu")).method.translate(x)
         for path in (trained, checkpoint.latest(trained), trained / "model.safetensors", trained / "checkpoints" / "last")
     ]
     assert all(torch.equal(outputs[0], output) for output in outputs)
@@ -193,7 +194,7 @@ def test_a_run_a_checkpoint_and_a_file_open_as_the_same_model(trained):
 def test_a_folder_without_a_model_says_what_would_make_one(prepared):
     folder = runs.create(prepared(), None, "photos")
     with pytest.raises(UserError, match="there is no model in") as error:
-        runs.open_model(folder, torch.device("cpu"))
+        models.open_model(folder, torch.device("cpu"))
     assert error.value.hint == f"it was not saved yet: i2i resume {folder}"
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from i2i import images, naming, runs
+from i2i import images, models, naming
 from i2i.config import Layer
 from i2i.conversion import padding
 from i2i.domain import Domain
@@ -30,8 +30,8 @@ def export(path: Path, method: str = "cyclegan", x: dict | None = None, y: dict 
     data = {"x": {"channels": 3, **(x or {})}, "y": {"channels": 3, **(y or {})}}
     if method == "cyclegan":
         model["lambda_identity"] = 0.0
-    config = runs.configure(method, [Layer("test", {"model": model, "data": data})])
-    networks = runs.build(config).generators()
+    config = models.configure(method, [Layer("test", {"model": model, "data": data})])
+    networks = models.build(config).generators()
     weights = {f"{name}.{key}": t for name, network in networks.items() for key, t in network.state_dict().items()}
     checkpoint.export(path, weights, {"config": config.tree(), "made_with": {}})
     return path

@@ -29,26 +29,27 @@ app.command("methods")(show.methods)
 app.command("config")(show.config)
 
 
-@app.callback()
-def _options(
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")] = False,
-    _version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", callback=lambda on: _print_version(on), is_eager=True)
-    ] = False,
-) -> None:
-    messages.set_quiet(quiet or messages.is_follower())
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         messages.result(f"i2i {version('i2i-toolbox')}")
         raise typer.Exit
 
 
+@app.callback()
+def _options(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    messages.set_quiet(quiet or messages.is_follower())
+
+
 def main() -> None:
     """Run the command line; the exit status tells what happened (see the README)."""
     try:
-        status = app(standalone_mode=False)  # else typer prints errors in a box of its own
+        status = app(prog_name="i2i", standalone_mode=False)  # else typer prints errors in a box of its own
     except UserError as error:
         if not (isinstance(error, Interrupted) and messages.is_follower()):
             messages.fail(error)

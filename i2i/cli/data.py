@@ -23,7 +23,7 @@ app = typer.Typer(
 
 
 @app.command()
-def check(  # noqa: PLR0917 (options)
+def check(
     data: Annotated[
         str,
         typer.Argument(metavar="DIR", help="A folder, a manifest (.csv, .jsonl), or A,B (two folders).", show_default=False),
@@ -66,10 +66,10 @@ def list_sets(
 
         i2i data list
     """
-    from i2i import runs
     from i2i.data.catalogue import BUILT_IN, ENTRIES
+    from i2i.data.locate import home
 
-    folder = runs.data_folder()
+    folder = home()
     rows = [
         {"name": BUILT_IN, "layout": "both", "A": None, "B": None, "images": "as many as you like", "size": None,
          "terms": "drawn by i2i", "here": any(folder.glob(f"{BUILT_IN}-*"))}
@@ -101,11 +101,11 @@ def get(
 
         i2i data get facades --into datasets/
     """
-    from i2i import runs
     from i2i.data import catalogue
+    from i2i.data.locate import home
 
     entry = catalogue.find(name)
-    folder = catalogue.fetch(name, into or runs.data_folder(), _progress("fetched", "MB", 1e6))
+    folder = catalogue.fetch(name, into or home(), _progress("fetched", "MB", 1e6))
     messages.result(str(folder))
     method = "pix2pix" if entry.layout == "paired" else "cyclegan"
     direction = " --direction BtoA" if entry.direction == "BtoA" else ""
@@ -113,7 +113,7 @@ def get(
 
 
 @app.command()
-def make(  # noqa: PLR0917 (options)
+def make(
     name: Annotated[str, typer.Argument(metavar="scenes", help="What to draw; `scenes` is what there is.", show_default=False)],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.", show_default=False)],
     layout: Annotated[str, typer.Option(help="paired, unpaired, labels or simreal.")] = "paired",

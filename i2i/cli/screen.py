@@ -63,7 +63,9 @@ class Screen:
             from rich.progress import BarColumn, Progress, TextColumn
 
             columns = [TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[pace]}")]
-            self._bar = Progress(*columns, TextColumn("{task.fields[losses]}", style="dim"), console=Console(stderr=True), refresh_per_second=4)
+            self._bar = Progress(
+                *columns, TextColumn("{task.fields[losses]}", style="dim"), console=Console(stderr=True), refresh_per_second=4
+            )
             self._bar.start()
             self._bar.console.show_cursor(True)  # else a process that is killed leaves the terminal without one
             self._bar.add_task("", total=total, pace="", losses="")

@@ -41,14 +41,14 @@ def config(
     from i2i.methods import chosen
 
     chosen(method)
-    from i2i import runs
+    from i2i import models
     from i2i.cli.train import show_config
     from i2i.config import preset as shipped
     from i2i.config import presets
 
     for name, summary in presets(method).items():
         messages.say(f"preset {name}: {summary}")
-    show_config(runs.configure(method, [shipped(method, preset)] if preset else []))
+    show_config(models.configure(method, [shipped(method, preset)] if preset else []))
     messages.next_command(f"i2i train {method} --data FOLDER" + (f" --preset {preset}" if preset else ""))
 
 

@@ -30,9 +30,15 @@ Any setting of `i2i config METHOD` can be given: as an option below, in a --conf
 
 def train(
     method: Annotated[str, typer.Argument(help="Which method to train; `i2i methods` lists them.", show_default=False)],
-    data: Annotated[str | None, typer.Option("--data", "-d", help="A folder, a manifest, A,B (two folders), or a known name.")] = None,
-    preset: Annotated[str | None, typer.Option("--preset", "-p", help="Shipped settings; `i2i config METHOD` lists them.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file, such as the config.yaml of a run.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", "-d", help="A folder, a manifest, A,B (two folders), or a known name.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", "-p", help="Shipped settings; `i2i config METHOD` lists them.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A YAML file, such as the config.yaml of a run.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The run's folder. [default: runs/METHOD-DATA-001]")] = None,
     direction: Annotated[str | None, typer.Option(help="AtoB or BtoA: which side is the input.")] = None,
     steps: Annotated[int | None, typer.Option(help="Length of the run in steps.")] = None,
@@ -50,7 +56,7 @@ def train(
     from i2i.methods import chosen
 
     chosen(method)  # before torch loads
-    from i2i import runs
+    from i2i import models, runs
     from i2i.config import Layer, from_assignments, from_file
     from i2i.config import preset as shipped
     from i2i.training import ranks
@@ -71,10 +77,10 @@ def train(
         ),
         from_assignments(assignments or []),
     ]
-    configured = runs.configure(method, layers)
+    configured = models.configure(method, layers)
     with ranks.joined() as group:
         prepared = _prepared(configured)
-        start, said = runs.starting_weights(prepared.config, init_from) if init_from else (None, "")
+        start, said = models.starting_weights(prepared.config, init_from) if init_from else (None, "")
         if said:
             messages.say(said)
         if dry_run:
@@ -126,7 +132,9 @@ def _train(folder: Path, prepared: "Prepared") -> None:
     if trainer.ranks.is_first:
         messages.say(f"done; sample sheets are in {folder}/samples, the model is")
         messages.result(f"{folder}/model.safetensors")
-        messages.next_command(f"i2i translate {quote(str(folder))} {quote(str(_unseen(prepared)))} -o {quote(f'{folder}/translated')}")
+        messages.next_command(
+            f"i2i translate {quote(str(folder))} {quote(str(_unseen(prepared)))} -o {quote(f'{folder}/translated')}"
+        )
 
 
 def _unseen(prepared: "Prepared") -> Path:
@@ -138,11 +146,11 @@ def _describe(prepared: "Prepared") -> None:
     """What a dry run shows: every setting with its source, then the networks with their sizes."""
     import torch
 
-    from i2i import runs
+    from i2i import models
 
     show_config(prepared.config)
     with torch.device("meta"):
-        method = runs.build(prepared.config)
+        method = models.build(prepared.config)
     for player, networks in method.players().items():
         for network in networks:
             name = next(n for n, m in method.named_children() if m is network)
@@ -169,4 +177,3 @@ def show_config(config: "Config") -> None:
                 section = groups[: depth + 1]
         section = groups
         messages.result(f"{'  ' * len(groups) + leaf + ': ' + text:<44}# {source}")
-

@@ -1,7 +1,7 @@
 """The endless, resumable loader: batch n is made of samples whose numbers follow from n, so its only state is a number."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -24,7 +24,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
     return tuple(torch.from_numpy(np.stack(side)) for side in zip(*samples, strict=True))
 
 
-def batches(samples: Samples, size: int, start: int, *, rank: int = 0, ranks: int = 1, workers: int = 0) -> Iterator[Batch]:
+def batches(
+    samples: Samples, size: int, start: int, *, rank: int = 0, ranks: int = 1, workers: int = 0
+) -> Generator[Batch, None, None]:
     """The batches of step `start`, `start` + 1, ... without end.
 
     Workers are threads: decoding and resizing release Python's lock, nothing is copied between processes, and whatever their

@@ -147,7 +147,7 @@ def colour_label(label: np.ndarray) -> np.ndarray:
     return PALETTE[label]
 
 
-def make(  # noqa: PLR0917 - the order is that of the command line
+def make(
     folder: Path,
     layout: str,
     count: int,

@@ -34,7 +34,7 @@ class CycleGAN(Method):
     Config, data, reversible = CycleGANConfig, "unpaired", True
 
     def __init__(self, config: CycleGANConfig, x_channels: int = 3, y_channels: int = 3):
-        super().__init__(x_channels, y_channels)
+        super().__init__(config, x_channels, y_channels)
         if config.lambda_identity and x_channels != y_channels:
             raise UserError(
                 "the identity loss gives a generator images of its own output side, "
@@ -76,8 +76,9 @@ class CycleGAN(Method):
             cycle_y=c.lambda_y * l1(back_y, y),
             **identity,
         )
-        update("D", **self._judge("x", self.D_X, x, self.history_x.query(fake_x)),
-                    **self._judge("y", self.D_Y, y, self.history_y.query(fake_y)))  # fmt: skip
+        judged_x = self._judge("x", self.D_X, x, self.history_x.query(fake_x))
+        judged_y = self._judge("y", self.D_Y, y, self.history_y.query(fake_y))
+        update("D", **judged_x, **judged_y)
         sheet = {"x": x, "G(x)": fake_y, "F(G(x))": back_x, "y": y, "F(y)": fake_x, "G(F(y))": back_y}
         return sheet | ({"F(x)": same_x, "G(y)": same_y} if c.lambda_identity else {})
 

@@ -32,7 +32,7 @@ class Pix2Pix(Method):
     Config, data = Pix2PixConfig, "paired"
 
     def __init__(self, config: Pix2PixConfig, x_channels: int = 3, y_channels: int = 3):
-        super().__init__(x_channels, y_channels)
+        super().__init__(config, x_channels, y_channels)
         self.config = config
         self.G = config.generator.build(x_channels, y_channels, config.initial)
         self.D = config.discriminator.build(x_channels + y_channels, config.initial)

@@ -19,7 +19,9 @@ from i2i.errors import UserError
 MODEL, TRAINER = "model.safetensors", "trainer.pt"
 
 
-def save(run: Path, step: int, weights: Mapping[str, Tensor], trainer: dict[str, Any], about: dict[str, Any], keep: int) -> Path:
+def save(
+    run: Path, step: int, weights: Mapping[str, Tensor], trainer: dict[str, Any], about: dict[str, Any], keep: int
+) -> Path:
     """Write `checkpoints/step-...` with everything that training needs to go on, point `last` at it, and drop older ones.
 
     `trainer` holds tensors and plain values only, so that it loads without running any code.

@@ -106,4 +106,6 @@ def _listening() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise UserError(f"another process of this run has ended ({str(error).splitlines()[0]})", "its own message says why") from error
+        raise UserError(
+            f"another process of this run has ended ({str(error).splitlines()[0]})", "its own message says why"
+        ) from error

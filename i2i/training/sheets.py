@@ -1,6 +1,6 @@
 """Sample sheets: a row for each fixed image, a column for each thing the method shows, with its name above."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -38,7 +38,7 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=11)
 
 
-def cat(sheets: list[Mapping[str, Tensor]]) -> Sheet:
+def cat(sheets: Sequence[Sheet]) -> Sheet:
     """Sheets of one image each as one sheet."""
     import torch
 

@@ -180,7 +180,7 @@ class Trainer:
         self.journal.sheet(picture, self.step)
 
     def _save(self) -> None:
-        """Write the model and then the checkpoint, so that a run with its last checkpoint lacks nothing. Only what is finite."""
+        """Write the model, then the checkpoint: so a run that has its last checkpoint lacks nothing."""
         self.ranks.average_statistics(self.method)
         self._require_finite()
         if not self.ranks.is_first:
@@ -218,7 +218,7 @@ class Trainer:
             weights, about, state = checkpoint.load(last)
             try:
                 self._restore(weights, state)
-            except (RuntimeError, ValueError, KeyError) as error:  # each torch module has its own way to say that keys or shapes differ
+            except (RuntimeError, ValueError, KeyError) as error:  # how torch's modules, optimizers and dicts say it
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(
                     f"the checkpoint '{last}' does not fit the settings of the run ({reason})",
@@ -247,14 +247,16 @@ class Trainer:
         before, now = about.get("data"), self.about.get("data")
         if before and now and before != now and self.ranks.is_first:
             counts = f"{before['x']} and {before['y']} images then, {now['x']} and {now['y']} now"
-            self.watcher.say(f"warning: the data has changed since this run was saved ({counts}); it goes on with what is there now")
+            self.watcher.say(
+                f"warning: the data has changed since this run was saved ({counts}); it goes on with what is there now"
+            )
 
     def _explained(self, error: Diverged) -> Diverged:
         last = checkpoint.latest(self.folder)
         kept = f"'{last}' is the last good checkpoint" if last else "no checkpoint was written yet"
         return Diverged(
             f"training diverged around step {self.step + 1}: {error.message}; {kept}",
-            f"set a lower train.lr, train.clip: 10 or precision: fp32 in {self.folder}/config.yaml, then i2i resume {self.folder}",
+            f"lower train.lr, or set train.clip to 10, in {self.folder}/config.yaml; then i2i resume {self.folder}",
         )
 
 

@@ -27,7 +27,10 @@ from i2i.training import checkpoint, journal
 
 PATIENCE = 120.0
 MODEL = {
-    "pix2pix": ["generator.depth=3", "generator.width=4", "generator.dropout=true", "discriminator.layers=1", "discriminator.width=4"],
+    "pix2pix": [
+        *("generator.kind=resnet", "generator.blocks=1", "generator.width=4", "generator.dropout=true"),
+        *("discriminator.layers=1", "discriminator.width=4"),
+    ],
     "cyclegan": ["generator.blocks=1", "generator.width=4", "discriminator.layers=1", "discriminator.width=4", "history=3"],
 }
 TRAIN = ["ema=0.9", "device=cpu", "precision=fp32", "save_every=7", "log_every=3", "sample_every=20", "samples=1"]

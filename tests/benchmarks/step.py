@@ -38,8 +38,8 @@ from i2i.data.scenes import scene
 from i2i.domain import Domain
 from i2i.losses.history import History
 from i2i.method import Method
+from i2i.models import method_class
 from i2i.networks.layers import InstanceNorm2d, ReflectionPad2d
-from i2i.runs import method_class
 from i2i.training.precision import Precision
 from i2i.training.update import Updater
 
@@ -201,7 +201,9 @@ def time_samples(kind: str, size: int, rounds: int, count: int = 32) -> None:
         domain = Domain.of(3)
         settings = DataSettings(size=size, x=domain, y=domain)
         sources = [Source(file, file.stem) for file in files]
-        samples = (PairedSamples if kind == "paired" else UnpairedSamples)(sources, sources, settings, Reader(settings, 10**9), 0)
+        samples = (PairedSamples if kind == "paired" else UnpairedSamples)(
+            sources, sources, settings, Reader(settings, 10**9), 0
+        )
         draw = random.Random(0)
 
         def by_pillow() -> None:
@@ -216,7 +218,7 @@ def time_samples(kind: str, size: int, rounds: int, count: int = 32) -> None:
                     domain.to_float(side.permute(0, 3, 1, 2)).contiguous()
 
         times = compare({"pillow": by_pillow, "cached": cached}, rounds)
-        tell(f"{kind} pair", {name: [t / count for t in taken] for name, taken in times.items()}, "ms", 1000)
+        tell(kind, {name: [t / count for t in taken] for name, taken in times.items()}, "ms a pair", 1000)
 
 
 def by_hand(file: Path, load: int, size: int, place: list[int], flip: bool) -> torch.Tensor:
@@ -242,7 +244,9 @@ def main() -> None:
         status = Path("/proc/self/status").read_text()  # ru_maxrss would count what the parent had before the exec
         print(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024)
         return
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.size} px, batch 1, {arguments.rounds} rounds")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.size} px, batch 1, {arguments.rounds} rounds"
+    )
     for name in arguments.methods:
         time_steps(name, arguments.size, arguments.rounds)
         for variant in VARIANTS:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from i2i import cli, images, runs
+from i2i import cli, images, models
 from i2i.config import Layer
 from i2i.errors import OutOfResources
 from i2i.images import Picture
@@ -31,8 +31,8 @@ class Outcome(NamedTuple):
 def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     tree = {"model": {"generator": {"width": 2, "blocks": 1}, "discriminator": {"width": 2}}}
-    config = runs.configure("cyclegan", [Layer("test", {**tree, "data": {"x": {"channels": 3}, "y": {"channels": 3}}})])
-    networks = runs.build(config).generators()
+    config = models.configure("cyclegan", [Layer("test", {**tree, "data": {"x": {"channels": 3}, "y": {"channels": 3}}})])
+    networks = models.build(config).generators()
     weights = {f"{name}.{key}": t for name, network in networks.items() for key, t in network.state_dict().items()}
     checkpoint.export(path, weights, {"config": config.tree(), "made_with": {}})
     return path

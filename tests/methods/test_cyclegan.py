@@ -3,7 +3,7 @@ import torch
 
 from i2i.errors import UserError
 from i2i.losses.matching import l1
-from i2i.runs import build, configure
+from i2i.models import build, configure
 from i2i.training.precision import Precision
 from i2i.training.update import Updater
 

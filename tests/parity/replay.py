@@ -23,7 +23,7 @@ from torch import Tensor
 from i2i.config import Layer
 from i2i.method import Method, Sheet
 from i2i.methods.parts import Discriminator, Generator, Initial
-from i2i.runs import configure, method_class
+from i2i.models import configure, method_class
 from i2i.training.schedule import factor
 from i2i.training.update import Updater
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from i2i import runs
+from i2i import models, runs
 from i2i.config import Layer, from_assignments
 from i2i.training.trainer import Trainer
 
@@ -54,7 +54,7 @@ def new_run(images: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path
     def create(method: str, name: str = "run", *settings: str, steps: int = 6, data: Path | None = None) -> Path:
         fast = [f"model.{s}" for s in kills.MODEL[method]] + [f"train.{s}" for s in kills.TRAIN]
         values = [*fast, f"train.steps={steps}", "train.save_every=2", "data.size=16", f"data.source={data or images(method)}"]
-        prepared = runs.prepare(runs.configure(method, [from_assignments(values), from_assignments(list(settings))]))
+        prepared = runs.prepare(models.configure(method, [from_assignments(values), from_assignments(list(settings))]))
         return runs.create(prepared, tmp_path / name, name)
 
     return create
@@ -66,7 +66,7 @@ def trainer_of() -> Callable[..., Trainer]:
 
     def make(run: Path, *changes: str, watcher: Any = None) -> Trainer:
         config = runs.saved_config(run)
-        edited = runs.configure(config.method, [Layer("the run", config.tree()), from_assignments(list(changes))])
+        edited = models.configure(config.method, [Layer("the run", config.tree()), from_assignments(list(changes))])
         return runs.trainer(run, runs.prepare(edited), watcher or Silent())
 
     return make
@@ -79,6 +79,8 @@ def i2i() -> Callable[..., subprocess.CompletedProcess]:
     def run(*words: object, before: str = "", **options: Any) -> subprocess.CompletedProcess:
         code = f"import sys; {before}\nfrom i2i.cli import main; main()"
         command = [sys.executable, "-c", code, *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=kills.environment(), **options)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=100, check=False, env=kills.environment(), **options
+        )
 
     return run

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import kills  # in tests/benchmarks
@@ -14,8 +15,15 @@ from i2i.training import checkpoint
 WEIGHTS = {"G.weight": torch.arange(6.0), "D.weight": torch.zeros(2, 2)}
 STATE = {"step": 0, "rng": torch.get_rng_state()}
 ABOUT = {"config": {"method": "pix2pix"}}
-WRITING = [(os, "fsync"), (os, "rename"), (os, "replace"), (os, "mkdir"), (os, "symlink"), (Path, "write_bytes"), (torch, "save")]
-REMOVING = [(os, "open"), (os, "unlink"), (os, "rmdir")]
+WRITING = [
+    (os, "fsync"),
+    (os, "rename"),
+    (os, "replace"),
+    (os, "mkdir"),
+    (os, "symlink"),
+    (Path, "write_bytes"),
+]
+ELSE = [(torch, "save"), (os, "open"), (os, "unlink"), (os, "rmdir")]
 
 
 class Killed(BaseException):
@@ -75,10 +83,8 @@ def interrupted_save(run, monkeypatch, operations, at, error):
                 return real(*a, **k)
 
             patched.setattr(owner, name, counted)
-        try:
+        with suppress(Killed, OutOfResources):
             save(run, 2, keep=1)
-        except BaseException as raised:
-            assert raised is error or isinstance(raised, OutOfResources)
     return count >= at
 
 
@@ -88,7 +94,7 @@ def test_a_save_killed_at_any_of_its_operations_leaves_a_checkpoint_that_loads(t
         run = tmp_path / str(points)
         run.mkdir()
         save(run, 1)
-        reached = interrupted_save(run, monkeypatch, WRITING + REMOVING, points + 1, Killed())
+        reached = interrupted_save(run, monkeypatch, WRITING + ELSE, points + 1, Killed())
         weights, _, state = checkpoint.load(checkpoint.latest(run))
         assert torch.equal(weights["G.weight"], WEIGHTS["G.weight"])
         assert state["step"] == checkpoint.step_of(checkpoint.latest(run))

@@ -55,7 +55,7 @@ def test_alone_every_message_is_its_own_answer():
 
 
 BODY = """
-from i2i import runs
+from i2i import models
 from i2i.config import from_assignments
 from i2i.errors import UserError
 from i2i.training.update import Updater
@@ -71,9 +71,9 @@ messages = [a.item(), b.tolist(), group.any(group.rank == 1, False, True), group
 
 def learned(group, batch):
     settings = [f"model.{s}" for s in kills.MODEL["cyclegan"]] + ["model.history=0"]
-    config = runs.configure("cyclegan", [from_assignments(settings)])
+    config = models.configure("cyclegan", [from_assignments(settings)])
     torch.manual_seed(0)
-    method = runs.method_class("cyclegan")(config.model, 3, 3)
+    method = models.method_class("cyclegan")(config.model, 3, 3)
     update = Updater(method, lr=0.01, ranks=group)
     for _ in range(3): method.step(batch, update)
     return [p.flatten().tolist() for p in method.parameters() if p.dim() == 4]  # a bias before a norm gets rounding errors only
@@ -115,7 +115,21 @@ def training(data: Path, run: Path, steps: int) -> list[str]:
     )
     settings = [f"model.{s}" for s in kills.MODEL["cyclegan"]] + [f"train.{s}" for s in kills.TRAIN]
     options = [word for setting in settings for word in ("--set", setting)]
-    return ["-c", log, "train", "cyclegan", "--data", str(data), "--out", str(run), "--steps", str(steps), "--size", "16", *options]
+    return [
+        "-c",
+        log,
+        "train",
+        "cyclegan",
+        "--data",
+        str(data),
+        "--out",
+        str(run),
+        "--steps",
+        str(steps),
+        "--size",
+        "16",
+        *options,
+    ]
 
 
 def test_a_run_of_two_ranks_is_one_run_each_with_its_own_samples_and_one_voice(tmp_path, images):

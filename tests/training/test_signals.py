@@ -77,18 +77,17 @@ def test_a_signal_in_the_last_step_does_not_turn_a_finished_run_into_an_interrup
     assert trainer_of(run).finished
 
 
-def test_the_command_ends_with_143_after_sigterm_and_resume_ends_where_it_would_have(tmp_path, images):
-    alone, asked = tmp_path / "alone", tmp_path / "asked"
-    other = kills.start("pix2pix", images("pix2pix"), alone, 60)
-    process = kills.start("pix2pix", images("pix2pix"), asked, 60)
+def test_the_command_ends_with_143_after_sigterm_and_goes_on_where_it_would_have(new_run, trainer_of):
+    alone, asked = new_run("pix2pix", "alone", steps=200), new_run("pix2pix", "asked", steps=200)
+    trainer_of(alone).run()
+    process = kills.resume(asked)
     kills.wait_for_a_line(process, asked)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 143
     assert "everything is saved" in said
     assert said.endswith(f"hint: i2i resume {asked}\n")
-    kills.finish(other)
-    kills.finish(kills.resume(asked))
+    trainer_of(asked).run()
     assert kills.differing_bytes(asked, alone) == {}
 
 

@@ -10,7 +10,7 @@ import kills  # in tests/benchmarks
 import pytest
 import torch
 
-from i2i import runs
+from i2i import models, runs
 from i2i.errors import Diverged, OutOfResources, UserError
 from i2i.methods.pix2pix import Pix2Pix
 from i2i.training import checkpoint
@@ -51,7 +51,11 @@ def test_a_run_in_epochs_is_as_long_as_its_data_says(new_run, trainer_of):
 
 def test_what_a_killed_process_left_half_written_is_swept_at_the_next_start(new_run, trainer_of):
     run = new_run("pix2pix", steps=1)
-    left = [run / ".i2i-tmp-999999999-aa.safetensors", run / "checkpoints" / ".i2i-tmp-999999999-bb", run / "samples" / ".i2i-tmp-999999999-cc.png"]
+    left = [
+        run / ".i2i-tmp-999999999-aa.safetensors",
+        run / "checkpoints" / ".i2i-tmp-999999999-bb",
+        run / "samples" / ".i2i-tmp-999999999-cc.png",
+    ]
     left[1].mkdir(parents=True)
     left[2].parent.mkdir()
     left[0].touch()
@@ -84,7 +88,9 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint_and_the_run_ca
 
     with monkeypatch.context() as patched:
         patched.setattr(Pix2Pix, "step", step)
-        with pytest.raises(Diverged, match="around step 5: the loss D/real is nan; '.*step-000000004' is the last good checkpoint"):
+        with pytest.raises(
+            Diverged, match=r"around step 5: the loss D/real is nan; '.*step-000000004' is the last good checkpoint"
+        ):
             trainer.run()
     trainer_of(run).run()
     assert kills.differing_bytes(run, alone) == {}
@@ -99,7 +105,7 @@ def test_a_weight_that_is_not_finite_is_never_saved(new_run, trainer_of, watch):
             next(iter(trainer.method.parameters())).data[0, 0, 0, 0] = float("inf")
 
     trainer.watcher = watch(spoil)
-    with pytest.raises(Diverged, match="the weight G.* is not finite; '.*step-000000002' is the last good checkpoint"):
+    with pytest.raises(Diverged, match=r"the weight G.* is not finite; '.*step-000000002' is the last good checkpoint"):
         trainer.run()
     assert checkpoint.latest(run).name == "step-000000002"
 
@@ -131,7 +137,9 @@ def test_a_file_size_limit_during_a_save_keeps_the_checkpoint_before_it(new_run,
     trainer_of(run).run()
 
 
-@pytest.mark.parametrize("name", ["step-000000000.png", "metrics.jsonl", "events.out.tfevents", "model.safetensors", "trainer.pt"])
+@pytest.mark.parametrize(
+    "name", ["step-000000000.png", "metrics.jsonl", "events.out.tfevents", "model.safetensors", "trainer.pt"]
+)
 def test_a_full_disk_is_out_of_resources_wherever_it_strikes(new_run, trainer_of, monkeypatch, name):
     run = new_run("pix2pix", "run", "train.log_every=1")
     struck = []
@@ -171,10 +179,12 @@ def test_an_image_that_vanishes_meanwhile_is_named(new_run, trainer_of, tmp_path
 
 def test_a_compiled_run_has_the_same_keys_and_goes_on_uncompiled(new_run, trainer_of, monkeypatch):
     real = torch.nn.Module.compile
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda network: real(network, backend="eager"))  # the default takes a minute
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda network: real(network, backend="eager")
+    )  # the default takes a minute
     run = new_run("pix2pix", "run", "train.compile=true", steps=2)
     trainer_of(run).run()
     weights, _, _ = checkpoint.load(checkpoint.latest(run))
-    assert weights.keys() == runs.build(runs.saved_config(run)).state_dict().keys()
+    assert weights.keys() == models.build(runs.saved_config(run)).state_dict().keys()
     trainer_of(run, "train.compile=false", "train.steps=3").run()
-    assert runs.open_model(run, torch.device("cpu")).name == "run"
+    assert models.open_model(run, torch.device("cpu")).name == "run"

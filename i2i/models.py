@@ -1,0 +1,129 @@
+"""From settings to a method with fresh weights, and from a run or a file of weights to a method that can translate."""
+
+import importlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from i2i.config import CONFIG, Config, Layer, resolve
+from i2i.domain import Domain
+from i2i.errors import UserError
+from i2i.method import Method
+from i2i.methods import chosen
+from i2i.training import checkpoint
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of a method. Raises UserError with the nearest name for one that does not exist."""
+    module, _, kind = chosen(name).where.partition(":")
+    return getattr(importlib.import_module(module), kind)
+
+
+def configure(method: str, layers: list[Layer]) -> Config:
+    return resolve(method, method_class(method).Config, layers)
+
+
+def build(config: Config) -> Method:
+    """The method with freshly drawn weights; the seed decides them."""
+    torch.manual_seed(config.train.seed)
+    return _constructed(config)
+
+
+def without_weights(config: Config) -> Method:
+    """The method on torch's meta device: every shape, no number, no memory."""
+    with torch.device("meta"):
+        return _constructed(config)
+
+
+def _constructed(config: Config) -> Method:
+    assert config.data.x is not None
+    assert config.data.y is not None
+    return method_class(config.method)(config.model, config.data.x.channels, config.data.y.channels)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained method, ready to translate."""
+
+    method: Method
+    config: Config
+    name: str
+
+    @property
+    def x(self) -> Domain:
+        assert self.config.data.x
+        return self.config.data.x
+
+    @property
+    def y(self) -> Domain:
+        assert self.config.data.y
+        return self.config.data.y
+
+
+def open_model(path: Path, device: torch.device) -> Model:
+    """Open a run, a checkpoint folder or a `.safetensors` file. The file itself says which networks it holds."""
+    file = _weights_file(path)
+    weights, about = checkpoint.load_weights(file)
+    if (file.parent / checkpoint.TRAINER).exists():  # a checkpoint keeps its average beside the weights
+        weights |= checkpoint.load_trainer(file.parent)["average"]
+    config = configure(about["config"]["method"], [Layer(f"'{file}'", about["config"])])
+    method = without_weights(config)  # none is drawn only to be thrown away
+    wanted = method.generators()
+    needed = {f"{name}.{key}" for name, network in wanted.items() for key in network.state_dict()}
+    missing = needed - weights.keys()
+    if missing:
+        raise UserError(f"'{file}' lacks {min(missing)} and {len(missing) - 1} more weights")
+    method.load_state_dict({name: weights[name] for name in needed}, strict=False, assign=True)
+    for network in wanted.values():
+        network.to(device)
+    method.eval()
+    return Model(method, config, path.resolve().stem if path.is_file() else path.resolve().name)
+
+
+def starting_weights(config: Config, path: Path) -> tuple[dict[str, Tensor], str]:
+    """What a new run can take from a run, a checkpoint folder or a file, and a line that says what starts fresh.
+
+    Past images of a history are not taken. Raises UserError where a weight has another shape, or nothing fits.
+    """
+    own = {name: tensor.shape for name, tensor in without_weights(config).state_dict().items() if "history" not in name}
+    stored = {name: tensor for name, tensor in checkpoint.load_weights(_weights_file(path))[0].items() if "history" not in name}
+    taken = {name: tensor for name, tensor in stored.items() if name in own}
+    for name, tensor in taken.items():
+        if tensor.shape != own[name]:
+            raise UserError(
+                f"{name} is {tuple(tensor.shape)} in '{path}' and {tuple(own[name])} in the new run",
+                f"train with the settings of that model: --config {path}/{CONFIG}" if (path / CONFIG).exists() else None,
+            )
+    if not taken:
+        raise UserError(
+            f"nothing in '{path}' fits {config.method}",
+            f"it holds {', '.join(sorted({name.split('.')[0] for name in stored}))}",
+        )
+    fresh = _grouped([name for name in own if name not in taken], taken)
+    unused = _grouped([name for name in stored if name not in own], own)
+    return taken, (
+        f"starting from '{path}'" + (f"; fresh: {fresh}" if fresh else "") + (f"; not used: {unused}" if unused else "")
+    )  # fmt: skip
+
+
+def _grouped(names: list[str], others: Collection[str]) -> str:
+    """Names of weights, those of a network none of whose weights is among `others` by the network's name alone."""
+    networks = {name.partition(".")[0] for name in others}
+    whole = sorted({name.partition(".")[0] for name in names} - networks)
+    single = [name for name in names if name.partition(".")[0] in networks]
+    return ", ".join([*whole, *single[:1]]) + (f" and {len(single) - 1} more" if len(single) > 1 else "")
+
+
+def _weights_file(path: Path) -> Path:
+    file = path / checkpoint.MODEL if path.is_dir() else path
+    if not file.is_file():
+        hint = (
+            f"it was not saved yet: i2i resume {path}"
+            if (path / CONFIG).exists()
+            else "a run, a checkpoint folder or a .safetensors file"
+        )
+        raise UserError(f"there is no model in '{path}'", hint)
+    return file
