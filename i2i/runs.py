@@ -71,6 +71,7 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None) -> P
         found.said + (", B to A" if config.data.direction == "BtoA" else ""),
         f"x: {len(train.a)} images, {config.data.x or x} · y: {len(train.b)} images, {config.data.y or y}"
         + (f" · held out: {len(held_out.a)} and {len(held_out.b)}" if held_out else ""),
+        f"decoded images are kept in memory, up to {cache_budget(config) / 1e9:.1f} GB (data.cache_gb)",
         *notes,
     )
     return Prepared(config, found, train, held_out, said)

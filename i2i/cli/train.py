@@ -132,14 +132,13 @@ def _train(folder: Path, prepared: "Prepared") -> None:
     if trainer.ranks.is_first:
         messages.say(f"done; sample sheets are in {folder}/samples, the model is")
         messages.result(f"{folder}/model.safetensors")
-        messages.next_command(
-            f"i2i translate {quote(str(folder))} {quote(str(_unseen(prepared)))} -o {quote(f'{folder}/translated')}"
-        )
+        messages.next_command(f"i2i translate {quote(str(folder))} {_unseen(prepared)} -o {quote(f'{folder}/translated')}")
 
 
-def _unseen(prepared: "Prepared") -> Path:
-    """A folder of images that the run has not learned from, where there is one."""
-    return (prepared.held_out or prepared.train).a[0].path.parent
+def _unseen(prepared: "Prepared") -> str:
+    """A folder of images that the run has not learned from, where there is one; not one whose files hold A and B together."""
+    source = (prepared.held_out or prepared.train).a[0]
+    return "FOLDER" if source.half else quote(str(source.path.parent))
 
 
 def _describe(prepared: "Prepared") -> None:

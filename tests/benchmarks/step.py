@@ -4,8 +4,8 @@
 
 Plain is what a careful person writes first, and what the published code does: float32, torch's own norm and padding layers,
 one pass for every image, networks frozen and unfrozen, Adam tensor by tensor, images decoded by Pillow one by one. Both run
-interleaved in one process, so that a noisy machine disturbs both; the ratio is plain / ours, pair by pair. Peak memory is
-that of a fresh process for each. Nothing here is a test: figures depend on the machine.
+interleaved in one process, so that a noisy machine disturbs both; the ratios are plain / ours, pair by pair, as minimum /
+median / maximum. Peak memory is that of a fresh process for each. Nothing here is a test: figures depend on the machine.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -151,32 +151,45 @@ def batch_of(size: int) -> tuple[torch.Tensor, torch.Tensor]:
     return x, y
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+class Taken(NamedTuple):
+    """Seconds on the wall, and of processor time, which neighbours on the machine cannot add to."""
+
+    wall: float
+    cpu: float
+
+
+def taken(run: Callable[[], Any]) -> Taken:
+    wall, cpu = time.perf_counter(), time.process_time()
     run()
-    return time.perf_counter() - start
+    return Taken(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def compare(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each run in every round; the order turns around from round to round."""
+def compare(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[Taken]]:
+    """What each run takes in every round; the order turns around from round to round."""
     for run in runs.values():
         run()  # warm up
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    times: dict[str, list[Taken]] = {name: [] for name in runs}
     for round_ in range(rounds):
         for name in list(runs) if round_ % 2 else reversed(runs):
             gc.collect()
-            times[name].append(seconds(runs[name]))
+            times[name].append(taken(runs[name]))
     return times
 
 
-def tell(title: str, times: dict[str, list[float]], unit: str = "s", scale: float = 1.0) -> None:
-    base = next(iter(times))
-    for name, taken in times.items():
-        ratios = sorted(b / t for b, t in zip(times[base], taken, strict=True))
-        line = f"{title:<10} {name:<7} median {statistics.median(taken) * scale:8.3f} {unit}"
-        if name != base:
-            line += f"   {base}/{name}: min {ratios[0]:.2f}  median {statistics.median(ratios):.2f}  max {ratios[-1]:.2f}"
+def tell(title: str, times: dict[str, list[Taken]], unit: str = "s", scale: float = 1.0) -> None:
+    first = next(iter(times))
+    for name, rounds in times.items():
+        line = f"{title:<9} {name:<7} {statistics.median(t.wall for t in rounds) * scale:8.3f} {unit}"
+        if name != first:
+            wall, cpu = (ratios([t[i] for t in times[first]], [t[i] for t in rounds]) for i in (0, 1))
+            line += f"   {first}/{name} wall {wall}   cpu {cpu}"
         print(line, flush=True)
+
+
+def ratios(one: list[float], other: list[float]) -> str:
+    """Minimum / median / maximum over the rounds."""
+    found = sorted(a / b for a, b in zip(one, other, strict=True))
+    return f"{found[0]:.2f} / {statistics.median(found):.2f} / {found[-1]:.2f}"
 
 
 def time_steps(name: str, size: int, rounds: int) -> None:
@@ -218,7 +231,7 @@ def time_samples(kind: str, size: int, rounds: int, count: int = 32) -> None:
                     domain.to_float(side.permute(0, 3, 1, 2)).contiguous()
 
         times = compare({"pillow": by_pillow, "cached": cached}, rounds)
-        tell(kind, {name: [t / count for t in taken] for name, taken in times.items()}, "ms a pair", 1000)
+        tell(kind, times, "ms a pair", 1000 / count)
 
 
 def by_hand(file: Path, load: int, size: int, place: list[int], flip: bool) -> torch.Tensor:
@@ -235,8 +248,10 @@ def main() -> None:
     parser.add_argument("methods", nargs="*", default=["pix2pix", "cyclegan"])
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--memory-of", choices=VARIANTS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     if arguments.memory_of:
         step, batch = step_of(arguments.methods[0], arguments.memory_of), batch_of(arguments.size)
         for _ in range(3):
