@@ -1,20 +1,42 @@
 """Writes that are whole or not there: a temporary name beside the final one, flushed to the disk, then renamed."""
 
 import errno
+import hashlib
 import os
+import platform
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from i2i.errors import OutOfResources
+from i2i.errors import OutOfResources, UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 MARK = ".i2i-tmp-"
+HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+DAY = 86400
+_mine: set[str] = set()
+"""The temporary names that this process is writing under."""
 
 
-def temporary(path: Path) -> Path:
-    """A name beside `path` that no other process uses. Short, since `path` may use all 255 bytes a name can have."""
-    return path.parent / f"{MARK}{os.getpid()}-{os.urandom(4).hex()}{path.suffix[:16]}"
+@contextmanager
+def temporary(path: Path) -> Iterator[Path]:
+    """A name beside `path` that nobody else uses, and that says whose it is. Whatever is left under it is removed.
+
+    Short, since `path` may use all 255 bytes a name can have.
+    """
+    scratch = path.parent / f"{MARK}{HOST}-{os.getpid()}-{os.urandom(4).hex()}{path.suffix[:16]}"
+    _mine.add(scratch.name)
+    try:
+        yield scratch
+    finally:
+        _remove(scratch)
+        _mine.discard(scratch.name)
 
 
 @contextmanager
@@ -24,37 +46,28 @@ def replacing(path: Path) -> Iterator[Path]:
     A block that raises leaves nothing behind, and under `path` what stood there before. Raises `OutOfResources` when the disk
     is full.
     """
-    scratch = temporary(path)
-    try:
-        with explaining(path):
-            yield scratch
-            _flush(scratch)
-            scratch.replace(path)
-            _flush(path.parent)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with temporary(path) as scratch, explaining(path):
+        yield scratch
+        _flush(scratch)
+        scratch.replace(path)
+        _flush(path.parent)
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """The same for a new folder: it stands under `path` with everything in it, or not at all. `path` must not exist yet."""
-    scratch = temporary(path)
-    try:
-        with explaining(path):
-            scratch.mkdir()
-            yield scratch
-            _flush_all(scratch)
-            scratch.rename(path)
-            _flush(path.parent)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with temporary(path) as scratch, explaining(path):
+        scratch.mkdir()
+        yield scratch
+        _flush_all(scratch)
+        scratch.rename(path)
+        _flush(path.parent)
 
 
 def remove_folder(path: Path) -> None:
     """Take a folder away so that it is never seen half removed. What cannot be removed now is left for `sweep`."""
-    scratch = temporary(path)
-    path.rename(scratch)
-    shutil.rmtree(scratch, ignore_errors=True)
+    with temporary(path) as scratch:
+        path.rename(scratch)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -68,39 +81,59 @@ def write_text(path: Path, text: str) -> None:
 
 def point(link: Path, target: str) -> None:
     """Make `link` a symbolic link to `target`, replacing an older link in one move."""
-    scratch = temporary(link)
-    try:
+    with temporary(link) as scratch:
         scratch.symlink_to(target)
         scratch.replace(link)
-    finally:
-        scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file for as long as the block runs; the system lets go of it when the process ends, however it does.
+
+    Raises UserError if another process holds it. On systems and disks without locks nothing is held.
+    """
+    with path.open("a") as handle:
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is working in '{path.parent}'", "wait until it is done, or stop it first"
+            ) from None
+        except OSError:
+            pass  # a file system without locks, as on some clusters
+        yield
 
 
 def sweep(folder: Path) -> None:
     """Remove what killed processes left half written directly inside `folder`; what a living one is writing stays."""
     for left in folder.glob(f"{MARK}*"):
-        owner = left.name.removeprefix(MARK).partition("-")[0]
-        if owner.isdecimal() and _lives(int(owner)):
-            continue
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+        if _abandoned(left):
+            _remove(left)
 
 
-def _lives(process: int) -> bool:
-    """Whether a process runs. This one's own number on a leftover has come round again: it is only just beginning."""
-    if process == os.getpid():
-        return False
-    if os.name == "nt":
-        return True  # asking is not possible there without ending it
+def _abandoned(left: Path) -> bool:
+    """Whether nobody will finish it. Processes of another machine cannot be asked; a day is more than any write takes."""
+    host, _, rest = left.name.removeprefix(MARK).partition("-")
+    process = rest.partition("-")[0]
+    if host != HOST or not process.isdecimal() or os.name == "nt":  # asking there would end the process
+        return time.time() - left.lstat().st_mtime > DAY
+    if int(process) == os.getpid():
+        return left.name not in _mine  # the number has come round again
     try:
-        os.kill(process, 0)
+        os.kill(int(process), 0)
     except ProcessLookupError:
-        return False
-    except OSError:
         return True
-    return True
+    except OSError:
+        return False
+    return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,24 +3,27 @@
 Defaults in the code < preset < `--config FILE` < named options < `--set key=value`. Later layers win, key by key.
 """
 
-import difflib
 import importlib.resources
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from i2i.domain import Domain
-from i2i.errors import UserError
+from i2i.errors import UserError, meant, nearest
 from i2i.settings import Settings
 
 Tree = dict[str, Any]
 CONFIG = "config.yaml"
 """The file in a run that holds its complete configuration."""
+
+Beta = Annotated[float, Field(strict=True, ge=0, lt=1)]
+Rate = Annotated[float, Field(strict=True, gt=0)]
 
 
 class DataSettings(Settings):
@@ -36,6 +39,8 @@ class DataSettings(Settings):
     resize: Literal["square", "shorter", "none"] = "square"
     """square: both sides become `load_size`, as published · shorter: the shorter side does · none: crops of the original."""
     flip: bool = True
+    check: bool = True
+    """true: decode every image once before training, to find damaged ones then · false: trust them."""
     cache_gb: float | None = Field(None, ge=0)
     """Memory for decoded images; null: a quarter of what is free; 0: decode every time."""
     workers: int | None = Field(None, ge=0)
@@ -49,7 +54,7 @@ class DataSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """How to learn. Defaults: both papers' Adam, rates and 100 + 100 epochs."""
+    """How to learn. Defaults: both papers' Adam and rates, and the 100 + 100 epochs of the published PyTorch code."""
 
     epochs: float | None = Field(200, gt=0)
     steps: int | None = Field(None, ge=1)
@@ -59,14 +64,14 @@ class TrainSettings(Settings):
     decay_from: float = Field(0.5, ge=0, le=1)
     """The share of the run after which a linear schedule decays: 100 of 200 epochs."""
     lr: float = Field(2e-4, gt=0)
-    player_lr: dict[str, float] = {}
+    player_lr: dict[str, Rate] = {}
     """Learning rates that differ, by player, such as {D: 4e-4} (two time-scales, Heusel et al. 2017)."""
-    betas: tuple[float, float] = (0.5, 0.999)
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
     clip: float | None = Field(None, gt=0)
     """Largest gradient norm of a player; null: no clipping, as published."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Decay of the moving average of the generators' weights per step; 0: none, as published."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
@@ -133,7 +138,7 @@ def preset(method: str, name: str) -> Layer:
     """The shipped preset `name` of a method."""
     shipped = presets(method)
     if name not in shipped:
-        raise UserError(f"{method} has no preset '{name}'", _meant(name, shipped) or f"there are: {', '.join(shipped)}")
+        raise UserError(f"{method} has no preset '{name}'", meant(name, shipped) or f"there are: {', '.join(shipped)}")
     file = importlib.resources.files("i2i.presets") / f"{method}-{name}.yaml"
     return Layer(f"preset '{name}'", parse(file.read_text(), f"preset '{name}'"))
 
@@ -149,7 +154,8 @@ def from_file(path: Path) -> Layer:
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the config file '{path}': {error}") from None
+        hint = f"it must be a text file of YAML, such as the {CONFIG} of a run"
+        raise UserError(f"cannot read the config file '{path}': {error}", hint) from None
     return Layer(f"'{path}'", parse(text, f"'{path}'"))
 
 
@@ -211,7 +217,8 @@ def _load(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader
     except yaml.YAMLError as error:
-        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+        hint = "brackets must be closed, and words that contain : or # or begin with a sign need 'quotes'"
+        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())}", hint) from None
 
 
 def _nested(key: str, value: Any) -> Tree:
@@ -243,39 +250,46 @@ def _one_length(tree: Tree) -> Tree:
 def _validated(method: str, model: type[Settings], tree: Tree, sources: dict[str, str]) -> Config:
     for key in tree:
         if key not in (*SECTIONS, "method"):
-            raise _unknown(key, (*SECTIONS, "method"), sources)
+            raise _unknown(method, key, (*SECTIONS, "method"), sources)
     parts: dict[str, Any] = {}
     kinds: dict[str, type[BaseModel]] = dict(zip(SECTIONS, (model, DataSettings, TrainSettings), strict=True))
     for name, kind in kinds.items():
         try:
             parts[name] = kind.model_validate(tree[name])
         except ValidationError as error:
-            raise _explained(name, error, [key for n, k in kinds.items() for key in _keys(k, f"{n}.")], sources) from None
+            known = [key for n, k in kinds.items() for key in _keys(k, f"{n}.")]
+            raise _explained(method, name, error, known, sources) from None
     if parts["train"].epochs is None and parts["train"].steps is None:
         raise UserError("neither train.epochs nor train.steps says how long to train", "--epochs 100")
-    known = flat({name: part.model_dump(mode="json") for name, part in parts.items()})
-    return Config(method, sources={key: _source(key, sources) for key in known}, **parts)
+    leaves = flat({name: part.model_dump(mode="json") for name, part in parts.items()})
+    return Config(method, sources={key: _source(key, sources) for key in leaves}, **parts)
 
 
-def _explained(section: str, error: ValidationError, known: list[str], sources: dict[str, str]) -> UserError:
+def _explained(method: str, section: str, error: ValidationError, known: list[str], sources: dict[str, str]) -> UserError:
     """The first thing that is wrong, as one sentence that names the key, its value and where it came from."""
     errors = error.errors()  # an unknown name may be why another one is missing
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     place = [str(part) for part in first["loc"]]
     key = ".".join([section, *place])
     if first["type"] == "extra_forbidden":
-        return _unknown(key, known, sources)
+        return _unknown(method, key, known, sources)
     if first["type"] == "missing":
         lacking = f"'{place[-1]}'" if isinstance(first["loc"][-1], str) else "more values"
-        return UserError(f"{key.rpartition('.')[0]} is incomplete: it needs {lacking}")
+        hint = f"--set {key}=…" if isinstance(first["loc"][-1], str) else _listed(method)
+        return UserError(f"{key.rpartition('.')[0]} is incomplete: it needs {lacking}", hint)
     expected = first["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("should be", "must be")
     if not expected.startswith("must"):
         expected = f"is wrong: {expected}"
-    return UserError(f"{key} {expected}, but {_source(key, sources)} says {first['input']!r}")
+    return UserError(f"{key} {expected}, but {_source(key, sources)} says {first['input']!r}", _listed(method))
 
 
-def _unknown(key: str, known: Any, sources: dict[str, str]) -> UserError:
-    return UserError(f"there is no setting '{key}' (from {_source(key, sources)})", _meant_key(key, list(known)))
+def _unknown(method: str, key: str, known: Sequence[str], sources: dict[str, str]) -> UserError:
+    hint = _meant_key(key, known) or _listed(method)
+    return UserError(f"there is no setting '{key}' (from {_source(key, sources)})", hint)
+
+
+def _listed(method: str) -> str:
+    return f"i2i config {method} shows every setting with its default"
 
 
 def _source(key: str, sources: dict[str, str]) -> str:
@@ -299,15 +313,10 @@ def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
     return keys
 
 
-def _meant_key(key: str, known: list[str]) -> str | None:
+def _meant_key(key: str, known: Sequence[str]) -> str | None:
     """The nearest name in the same group; else the same name in another one."""
     group, _, name = key.rpartition(".")
     here = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == group}
-    close = difflib.get_close_matches(name, here, n=1, cutoff=0.6)
-    found = [here[close[0]]] if close else [k for k in known if k.endswith(f".{name}")]
-    return f"did you mean '{found[0]}'?" if found else None
-
-
-def _meant(word: str, known: Any) -> str | None:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else None
+    close = nearest(name, here)
+    found = here[close] if close else next((k for k in known if k.endswith(f".{name}")), None)
+    return f"did you mean '{found}'?" if found else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from i2i.domain import Depth, Domain
+from i2i.domain import Domain, Dtype
 from i2i.encoders import TIFF, Format
 from i2i.images import ImageError, Picture
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class Padded:
     """values: (H, W, C) in the type and range of `scale`, padded; the picture lies at [rows, columns] in them.
 
     `dtype` is what the result will have; alpha, if kept, has it already.
@@ -27,35 +27,35 @@ class Prepared:
     scale: Domain
     rows: slice
     columns: slice
-    dtype: Depth
+    dtype: Dtype
     alpha: np.ndarray | None
     notes: tuple[str, ...]
 
     @property
     def kind(self) -> tuple:
-        """Prepared pictures of one kind can share a batch."""
+        """Pictures of one kind can share a batch."""
         return self.values.shape, self.scale, self.dtype
 
 
-def prepare(picture: Picture, x: Domain, y: Domain, accepts: "Accepts", file: Format = TIFF) -> Prepared:
+def prepare(picture: Picture, x: Domain, y: Domain, accepts: "Accepts", file: Format = TIFF) -> Padded:
     """Ready for the network, for a result that `file` can hold. Raises ImageError where channels or types do not fit x."""
-    dtype, notes = _depth(picture, y, file)
+    dtype, notes = _dtype(picture, y, file)
     alpha, words = _alpha(picture, dtype, file)
     scale = _scale(x, picture.dtype)
     values = scale.conform(picture)
     (above, below), (left, right) = (padding(side, accepts) for side in values.shape[:2])
     # numpy mirrors again and again where the picture is smaller than the padding, and repeats a single pixel
-    padded = np.pad(values, ((above, below), (left, right), (0, 0)), mode="reflect") if above + below + left + right else values
+    values = np.pad(values, ((above, below), (left, right), (0, 0)), mode="reflect") if above + below + left + right else values
     rows, columns = slice(above, above + picture.height), slice(left, left + picture.width)
-    return Prepared(padded, scale, rows, columns, dtype, alpha, (*picture.notes, *notes, *words))
+    return Padded(values, scale, rows, columns, dtype, alpha, (*picture.notes, *notes, *words))
 
 
-def finish(prepared: Prepared, image: "Tensor", y: Domain) -> Picture:
+def finish(padded: Padded, image: "Tensor", y: Domain) -> Picture:
     """image: (C, H, W), what the network made of the padded values. Returns a picture of the size that came in."""
     if not image.isfinite().all():
         raise ImageError("the model's output has values that are not finite", "try --precision fp32; or an earlier checkpoint")
-    array = y.to_array(image[:, prepared.rows, prepared.columns], prepared.dtype)
-    return Picture(array, prepared.alpha, prepared.notes)
+    array = y.to_array(image[:, padded.rows, padded.columns], padded.dtype)
+    return Picture(array, padded.alpha, padded.notes)
 
 
 def padding(side: int, accepts: "Accepts") -> tuple[int, int]:
@@ -102,7 +102,7 @@ def _scale(x: Domain, found: str) -> Domain:
     return Domain(channels=x.channels, dtype="uint16", low=x.low * 257, high=x.high * 257)
 
 
-def _depth(picture: Picture, y: Domain, file: Format) -> tuple[Depth, tuple[str, ...]]:
+def _dtype(picture: Picture, y: Domain, file: Format) -> tuple[Dtype, tuple[str, ...]]:
     """The deeper of the picture's and y's; but floats in say nothing about the scale of integers out."""
     if (picture.dtype, y.dtype) != ("uint16", "uint8"):
         return y.dtype, ()
@@ -111,7 +111,7 @@ def _depth(picture: Picture, y: Domain, file: Format) -> tuple[Depth, tuple[str,
     return "uint8", (f"16 bits became 8, since {file.name} holds no more",)
 
 
-def _alpha(picture: Picture, dtype: Depth, file: Format) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def _alpha(picture: Picture, dtype: Dtype, file: Format) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """The picture's alpha in another type, where the file can hold one."""
     if picture.alpha is None:
         return None, ()

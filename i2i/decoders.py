@@ -22,7 +22,7 @@ GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "F")
 ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 ORIENTATION = 0x0112
-TOO_LARGE = "raise the limit if the file is what you expect"
+TOO_LARGE = "cut it into tiles or scale it down first"
 
 # What the libraries print about damaged files would mix with what we say about them.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -42,7 +42,6 @@ class Header:
     channels: int
     dtype: str  # "uint8", "uint16" or "float32"
     format: str  # "PNG", "JPEG", ...: the content's, not the suffix's
-    mode: str  # Pillow's name for it, "RGBA" or "P"; for a TIFF "3 x 16 bits"
     alpha: bool
     frames: int
     orientation: int  # 1 to 8, as stored; EXIF numbers
@@ -62,7 +61,7 @@ def describe(file: BinaryIO, max_pixels: int) -> Header:
 
 
 def _tiff_header(file: BinaryIO) -> Header:
-    page = tiff.layout(file)
+    page = tiff.first_page(file)
     width, height = page.size
     orientation = page.get(tiff.ORIENTATION, 1)
     photometric = page.get(tiff.PHOTOMETRIC, 1)
@@ -72,8 +71,7 @@ def _tiff_header(file: BinaryIO) -> Header:
         channels, dtype = page.samples - page.alpha, _kept_type(page.dtype)
     if orientation in (5, 6, 7, 8):
         width, height = height, width
-    mode = f"{page.samples} x {page.get(tiff.BITS, 1)} bits"
-    return Header(width, height, channels, dtype, "TIFF", mode, page.alpha, page.pages, orientation)
+    return Header(width, height, channels, dtype, "TIFF", page.alpha, page.pages, orientation)
 
 
 def _pillow_header(file: BinaryIO, head: bytes, max_pixels: int) -> Header:
@@ -91,7 +89,7 @@ def _pillow_header(file: BinaryIO, head: bytes, max_pixels: int) -> Header:
     dtype = "float32" if image.mode == "F" else "uint8" if _top(image, head) <= 255 else "uint16"
     # Pillow opens 16-bit grey with alpha as RGBA
     grey = image.mode in GREY_MODES or (format == "PNG" and head[25] == 4)
-    return Header(width, height, 1 if grey else 3, dtype, format, image.mode, alpha, frames, orientation)
+    return Header(width, height, 1 if grey else 3, dtype, format, alpha, frames, orientation)
 
 
 def _open(file: BinaryIO, head: bytes, max_pixels: int) -> ImageFile.ImageFile:
@@ -115,7 +113,7 @@ def _top(image: ImageFile.ImageFile, head: bytes) -> int:
     return 255
 
 
-def _for_pillow(page: tiff.Layout) -> bool:
+def _for_pillow(page: tiff.Page) -> bool:
     """Whether this TIFF is of a kind that only Pillow unpacks: under 8 bits, CMYK, YCbCr, LAB, a palette, JPEG, fax."""
     photometric, packing = page.get(tiff.PHOTOMETRIC, 1), page.get(tiff.COMPRESSION, 1)
     special = page.get(tiff.BITS, 1) < 8 or photometric > 2 or packing not in tiff.PACKED_SAFELY
@@ -145,7 +143,7 @@ Pixels = tuple[np.ndarray, np.ndarray | None, list[str]]  # (H, W, C), alpha (H,
 def pixels(data: bytes, found: Header) -> Pixels:
     """Decode a file that `describe` has described. Alpha is (H, W); the notes say what was converted."""
     if found.format == "TIFF":
-        page = tiff.layout(io.BytesIO(data))
+        page = tiff.first_page(io.BytesIO(data))
         if _for_pillow(page):
             return _pillow_pixels(data)  # Pillow turns TIFFs, and nothing else, on its own
         array, alpha, notes = _deep_tiff(data, page)
@@ -240,7 +238,7 @@ def _deep_ppm(data: bytes, found: Header) -> Pixels:
     return scaled.astype(np.uint16).reshape(found.height, found.width, -1), None, notes
 
 
-def _deep_tiff(data: bytes, page: tiff.Layout) -> Pixels:
+def _deep_tiff(data: bytes, page: tiff.Page) -> Pixels:
     photometric = page.get(tiff.PHOTOMETRIC, 1)
     if photometric in (3, 5, 6, 8, 9):
         raise ImageError("a TIFF with palette, CMYK, YCbCr or LAB colours is read with 8 bits only", "convert it to RGB first")

@@ -12,9 +12,15 @@ from i2i.images import ImageError, Picture
 if TYPE_CHECKING:
     import torch
 
-Depth = Literal["uint8", "uint16", "float32"]
+Dtype = Literal["uint8", "uint16", "float32"]
 TOP = {"uint8": 255, "uint16": 65535, "float32": 1}
+BITS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
 LUMA = (19595, 38470, 7471)  # BT.601 in parts of 65536, Pillow's integers
+
+
+def words(dtype: str, channels: int) -> str:
+    """Such as "8-bit colour"."""
+    return f"{BITS[dtype]} " + {1: "grey", 3: "colour"}.get(channels, f"with {channels} channels")
 
 
 class Domain(BaseModel):
@@ -23,12 +29,12 @@ class Domain(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     channels: int = Field(ge=1)
-    dtype: Depth = "uint8"
+    dtype: Dtype = "uint8"
     low: float = 0.0
     high: float
 
     @classmethod
-    def of(cls, channels: int, dtype: Depth = "uint8") -> Domain:
+    def of(cls, channels: int, dtype: Dtype = "uint8") -> Domain:
         """The full range of an integer type, 0 to 1 for floats."""
         return cls(channels=channels, dtype=dtype)  # type: ignore[call-arg]
 
@@ -50,9 +56,8 @@ class Domain(BaseModel):
         return self
 
     def __str__(self) -> str:
-        """Such as "8-bit colour"."""
-        depth = {"uint8": "8-bit", "uint16": "16-bit", "float32": f"float {self.low:g} to {self.high:g}"}[self.dtype]
-        return f"{depth} " + {1: "grey", 3: "colour"}.get(self.channels, f"with {self.channels} channels")
+        """Such as "8-bit colour", and the range where the type does not say it."""
+        return words(self.dtype, self.channels) + (f", {self.low:g} to {self.high:g}" if self.dtype == "float32" else "")
 
     def conform(self, picture: Picture) -> np.ndarray:
         """The picture's values as this domain has them, without alpha. Returns (H, W, channels) in `dtype`, clipped."""
@@ -68,7 +73,7 @@ class Domain(BaseModel):
         scaled = values.to(torch.float32, copy=True)  # a copy of our own, so that the rest can work in place
         return scaled.sub_(self.low).mul_(2).div_(self.high - self.low).sub_(1)
 
-    def to_array(self, image: torch.Tensor, dtype: Depth | None = None) -> np.ndarray:
+    def to_array(self, image: torch.Tensor, dtype: Dtype | None = None) -> np.ndarray:
         """image: (C, H, W), clamped to [-1, 1]. Returns (H, W, C), rounded, in `dtype` or in the other type asked for."""
         import torch
 
@@ -79,7 +84,7 @@ class Domain(BaseModel):
             values = values.round().to(getattr(torch, kind))
         return values.permute(1, 2, 0).contiguous().cpu().numpy()
 
-    def _range_in(self, dtype: Depth) -> tuple[float, float]:
+    def _range_in(self, dtype: Dtype) -> tuple[float, float]:
         """`low` and `high` in another type: integers scale by their full range, floats keep the numbers of the integers."""
         if dtype in (self.dtype, "float32"):
             return self.low, self.high
@@ -98,7 +103,9 @@ def _with_channels(array: np.ndarray, channels: int) -> np.ndarray:
         return np.repeat(array, 3, axis=2)
     if found == 3 and channels == 1:
         return luma(array)
-    raise ImageError(f"the image has {found} channels, {channels} are expected")
+    raise ImageError(
+        f"the image has {found} channels, {channels} are expected", "save the wanted channels as a file of their own"
+    )
 
 
 def luma(array: np.ndarray) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Errors for people: one sentence that says what, where and what was expected, and a hint that says what to do."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Something outside the program is wrong: the command line, the config, the data, the model.
@@ -38,3 +41,14 @@ class Interrupted(UserError):
     def __init__(self, message: str, hint: str | None = None, *, signal: int):
         super().__init__(message, hint)
         self.status = 128 + signal
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that a mistyped one was probably to be."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)
+
+
+def meant(word: str, known: Iterable[str]) -> str | None:
+    """The hint for a mistyped word, where there is a near one."""
+    near = nearest(word, known)
+    return f"did you mean '{near}'?" if near else None

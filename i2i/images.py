@@ -1,6 +1,5 @@
 """Files and pictures: read any image that people have, whole and as it was meant, or say why not; write it back."""
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -58,7 +57,9 @@ class Picture:
     def to_pil(self) -> Image.Image:
         """The same in Pillow: L, LA, RGB or RGBA."""
         if self.dtype != "uint8" or self.channels not in (1, 3):
-            raise ImageError(f"Pillow holds 8-bit pictures of 1 or 3 channels, this one is {_kind(self)}")
+            raise ImageError(
+                f"Pillow holds 8-bit pictures of 1 or 3 channels, this one is {_kind(self)}", "save it to a .tif, or use .array"
+            )
         stacked = self.stacked
         return Image.fromarray(stacked[..., 0] if stacked.shape[2] == 1 else stacked)
 
@@ -80,12 +81,6 @@ def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     return replace(picture, notes=(f"{found.format} content in a {path.suffix} file", *picture.notes))
 
 
-def decode(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """The same for bytes that are in memory already; `name` is for messages."""
-    with _blaming(name):
-        return _decoded(data, describe(io.BytesIO(data), max_pixels))
-
-
 def write(path: Path, picture: Picture, *, quality: int | None = None) -> None:
     """Write what the suffix of `path` says, whole or not at all. `quality` is for JPEG and WebP, 95 unless given."""
     try:
@@ -93,7 +88,8 @@ def write(path: Path, picture: Picture, *, quality: int | None = None) -> None:
     except ImageError as error:
         raise ImageError(f"cannot write {str(path)!r}: {error.message}", error.hint) from error
     except OSError as error:
-        raise ImageError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+        hint = "check that the folder is there and may be written to"
+        raise ImageError(f"cannot write {str(path)!r}: {error.strerror or error}", hint) from error
 
 
 def encode(picture: Picture, suffix: str, quality: int | None = None) -> bytes:
@@ -111,7 +107,8 @@ def encode(picture: Picture, suffix: str, quality: int | None = None) -> bytes:
     try:
         return kind.encode(picture.stacked, picture.alpha is not None, QUALITY if quality is None else quality)
     except (OSError, ValueError, cv2.error) as error:
-        raise ImageError(f"cannot encode {_kind(picture)} as {kind.name}: {error}") from error
+        hint = "write .png or .tif, which have other limits"
+        raise ImageError(f"cannot encode {_kind(picture)} as {kind.name}: {error}", hint) from error
 
 
 def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -137,18 +134,18 @@ def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @contextmanager
-def _blaming(name: Path | str) -> Iterator[None]:
+def _blaming(path: Path) -> Iterator[None]:
     """Turn every failure inside into an `ImageError` that names the file.
 
     Everything is caught, since the decoders raise nearly every kind of exception on damaged files.
     """
-    label = f"cannot read {str(name)!r}"
+    label = f"cannot read {str(path)!r}"
     try:
         yield
     except ImageError as error:
         raise ImageError(f"{label}: {error.message}", error.hint) from error.__cause__
     except FileNotFoundError as error:
-        raise ImageError(f"{label}: there is no such file") from error
+        raise ImageError(f"{label}: there is no such file", "check the name, and that the file was not moved") from error
     except PermissionError as error:
         raise ImageError(f"{label}: permission denied", "check who owns the file and its mode") from error
     except Exception as error:
@@ -162,9 +159,9 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     """The file for reading. Folders are refused by name, and pipes and devices before they can make us wait."""
     path.stat()
     if path.is_dir():
-        raise ImageError("it is a folder")
+        raise ImageError("it is a folder", "name a file in it")
     if not path.is_file():
-        raise ImageError("it is not a regular file")
+        raise ImageError("it is not a regular file", "copy what it holds into a file first")
     with path.open("rb") as file:
         yield file
 

@@ -45,7 +45,6 @@ class Method(nn.Module):
 
     def __init__(self, config: Settings, x_channels: int = 3, y_channels: int = 3):
         super().__init__()
-        self.x_channels, self.y_channels = x_channels, y_channels
 
     def players(self) -> dict[str, list[nn.Module]]:
         """Who takes optimizer steps: the networks behind each name that `step` gives to `update`."""
@@ -55,8 +54,15 @@ class Method(nn.Module):
         """What `translate` needs, under its attribute name: this is averaged, exported, and loaded to translate."""
         raise NotImplementedError
 
+    def generator_weights(self) -> dict[str, Tensor]:
+        """The state dict of the generators alone, with the same keys as in the whole."""
+        return {f"{name}.{key}": t for name, network in self.generators().items() for key, t in network.state_dict().items()}
+
     def step(self, batch: Any, update: Update) -> Sheet:
-        """Learn from one batch. The order of the lines is the algorithm; the keywords of `update` are the names in the log."""
+        """Learn from one batch. The order of the lines is the algorithm; the keywords of `update` are the names in the log.
+
+        What it looked at is returned for whoever inspects a step, such as the replay of a trace.
+        """
         raise NotImplementedError
 
     def sheet(self, batch: Any) -> Sheet:
@@ -70,7 +76,8 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
-    def accepts(self, *, reverse: bool = False) -> Accepts:
+    def accepts(self) -> Accepts:
+        """What `translate` can take, in both directions."""
         raise NotImplementedError
 
     def smallest_crop(self) -> int:

@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import torch
 from torch import Tensor
@@ -75,7 +76,9 @@ def open_model(path: Path, device: torch.device) -> Model:
     needed = {f"{name}.{key}" for name, network in wanted.items() for key in network.state_dict()}
     missing = needed - weights.keys()
     if missing:
-        raise UserError(f"'{file}' lacks {min(missing)} and {len(missing) - 1} more weights")
+        more = f" and {len(missing) - 1} more weights" if len(missing) > 1 else ""
+        hint = "it was cut, or written by another version of i2i: take another checkpoint of the run"
+        raise UserError(f"'{file}' lacks {min(missing)}{more}", hint)
     method.load_state_dict({name: weights[name] for name in needed}, strict=False, assign=True)
     for network in wanted.values():
         network.to(device)
@@ -93,9 +96,10 @@ def starting_weights(config: Config, path: Path) -> tuple[dict[str, Tensor], str
     taken = {name: tensor for name, tensor in stored.items() if name in own}
     for name, tensor in taken.items():
         if tensor.shape != own[name]:
+            settings = path / CONFIG
             raise UserError(
                 f"{name} is {tuple(tensor.shape)} in '{path}' and {tuple(own[name])} in the new run",
-                f"train with the settings of that model: --config {path}/{CONFIG}" if (path / CONFIG).exists() else None,
+                f"train with the settings of that model: --config {quote(str(settings))}" if settings.exists() else None,
             )
     if not taken:
         raise UserError(
@@ -121,7 +125,7 @@ def _weights_file(path: Path) -> Path:
     file = path / checkpoint.MODEL if path.is_dir() else path
     if not file.is_file():
         hint = (
-            f"it was not saved yet: i2i resume {path}"
+            f"it was not saved yet: i2i resume {quote(str(path))}"
             if (path / CONFIG).exists()
             else "a run, a checkpoint folder or a .safetensors file"
         )

@@ -5,22 +5,24 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from torch import Tensor
 
 from i2i import atomic
-from i2i.config import CONFIG, Config, dump, from_file
+from i2i.config import CONFIG, Config, dump, flat, from_file
 from i2i.data import folders
-from i2i.data.locate import locate
+from i2i.data.check import unreadable
+from i2i.data.locate import locate, paced
 from i2i.data.reader import Reader, free_memory
 from i2i.data.samples import FixedSamples, PairedSamples, Samples, UnpairedSamples
 from i2i.data.settle import settle
-from i2i.errors import UserError
+from i2i.errors import UserError, meant
 from i2i.models import build, configure, method_class, without_weights
 from i2i.training import checkpoint, ranks
 from i2i.training.journal import METRICS
@@ -37,27 +39,29 @@ class Prepared:
     """A configuration whose data was found and looked at: everything is settled, nothing has been written."""
 
     config: Config
-    found: folders.Found
     train: folders.Sides
     held_out: folders.Sides | None
     said: tuple[str, ...]
 
 
-def prepare(config: Config, say: Callable[[str], None] = lambda text: None) -> Prepared:
+def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, decode: bool = True) -> Prepared:
     """Find the data, settle what its values are, and check everything that can be checked before training.
 
-    Raises UserError for whatever would stop training later.
+    Raises UserError for whatever would stop training later. `decode` looks for damaged images, as `data.check` asks.
     """
     if not config.data.source:
         raise UserError("there is no data to train on", "--data FOLDER, or --data scenes for the built-in set")
     choose_precision(config.train.precision, choose_device(config.train.device))
     kind = method_class(config.method).data
-    place = ranks.join().tell(lambda: locate(config.data.source, kind, say, config.data.size))
+    group = ranks.join()
+    place = group.tell(lambda: locate(config.data.source, kind, say, config.data.size))
     found = folders.find(place, config.data.layout)
     train, notes = _oriented(found.splits["train"], kind, config.data.direction)
     held_out = _oriented(found.held_out, kind, config.data.direction)[0] if found.held_out else None
     if not train.a or not train.b:
-        raise UserError(f"no image in '{place}' has a partner of the same name", "i2i data check shows what lies there")
+        raise UserError(
+            f"no image in '{place}' has a partner of the same name", f"i2i data check {quote(place)} shows what lies there"
+        )
 
     (x, x_size), (y, y_size) = settle("x", train.a), settle("y", train.b)
     changes = {"source": place, "layout": found.layout}
@@ -65,16 +69,21 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None) -> P
         side: domain.model_dump() for side, domain in (("x", x), ("y", y)) if getattr(config.data, side) is None
     })  # fmt: skip
     _check_networks(config)
+    if decode and config.data.check:
+        few, shown = config.train.samples, held_out or train
+        files = [source.path for source in (*train.a, *train.b, *shown.a[:few], *shown.b[:few])]
+        group.tell(lambda: _check_images(place, files, say))
     if min(*x_size, *y_size) < config.data.size:
         notes.append(f"some images have a side of only {min(*x_size, *y_size)} pixels and are enlarged to {config.data.size}")
+    budget = cache_budget(config)
     said = (
         found.said + (", B to A" if config.data.direction == "BtoA" else ""),
         f"x: {len(train.a)} images, {config.data.x or x} · y: {len(train.b)} images, {config.data.y or y}"
         + (f" · held out: {len(held_out.a)} and {len(held_out.b)}" if held_out else ""),
-        f"decoded images are kept in memory, up to {cache_budget(config) / 1e9:.1f} GB (data.cache_gb)",
+        *([f"decoded images are kept in memory, up to {budget / 1e9:.1f} GB (data.cache_gb)"] if budget else []),
         *notes,
     )
-    return Prepared(config, found, train, held_out, said)
+    return Prepared(config, train, held_out, said)
 
 
 def create(prepared: Prepared, out: Path | None, name: str, start: dict[str, Tensor] | None = None) -> Path:
@@ -188,21 +197,37 @@ def _oriented(sides: folders.Sides, kind: str, direction: str) -> tuple[folders.
     return (folders.Sides(sides.b, sides.a) if direction == "BtoA" else sides), notes
 
 
+def _check_images(place: str, files: Iterable[Path], say: Callable[[str], None]) -> str:
+    """Raise UserError where an image cannot be decoded. Returns nothing to tell."""
+    problems = unreadable(files, paced(say, "data: decoded", "images, to find damaged ones (data.check)"))
+    if problems:
+        (first, reason), number = next(iter(problems.items())), len(problems)
+        what = (
+            f"1 image cannot be read: '{first}'" if number == 1 else f"{number} images cannot be read, the first is '{first}'"
+        )
+        raise UserError(f"{what} ({reason})", f"i2i data check {quote(place)} says more; replace or remove what is damaged")
+    return ""
+
+
 def _check_networks(config: Config) -> None:
     """Raise UserError where the networks do not have the players that are named, or the crop does not suit them."""
     method = without_weights(config)
     unknown = config.train.player_lr.keys() - method.players()
     if unknown:
-        raise UserError(f"train.player_lr names '{min(unknown)}', but the players are {', '.join(method.players())}")
-    size, accepts = config.data.size, method.accepts()
-    if size % accepts.stride:
+        wrong, first = min(unknown), next(iter(method.players()))
         raise UserError(
-            f"data.size is {size}, but this generator needs a multiple of {accepts.stride}",
-            f"--size {max(1, round(size / accepts.stride)) * accepts.stride}"
-            + (f", or a shallower one: --set model.generator.depth={_depth(size)}" if _depth(size) >= 2 else ""),
+            f"train.player_lr names '{wrong}', but the players are {', '.join(method.players())}",
+            meant(wrong, method.players()) or f"such as --set train.player_lr.{first}={config.train.lr:g}",
         )
-    if size < method.smallest_crop():
-        raise UserError(f"data.size is {size}, but these networks need {method.smallest_crop()} at least")
+    size, stride, smallest = config.data.size, method.accepts().stride, method.smallest_crop()
+    enough = math.ceil(smallest / stride) * stride
+    if size % stride:
+        raise UserError(
+            f"data.size is {size}, but this generator needs a multiple of {stride}",
+            f"--size {max(enough, round(size / stride) * stride)}{_or_shallower(config)}",
+        )
+    if size < smallest:
+        raise UserError(f"data.size is {size}, but these networks need {smallest} at least", f"--size {enough}")
     if config.data.resize != "none" and config.data.resized < size:
         raise UserError(
             f"data.load_size is {config.data.resized}, smaller than data.size ({size})",
@@ -210,7 +235,14 @@ def _check_networks(config: Config) -> None:
         )
 
 
-def _depth(size: int) -> int:
+def _or_shallower(config: Config) -> str:
+    """The other way out, for a generator whose stride is a setting: a U-Net."""
+    depth = _halvings(config.data.size)
+    is_unet = flat(config.tree()).get("model.generator.kind") == "unet"
+    return f", or a shallower one: --set model.generator.depth={depth}" if is_unet and depth >= 2 else ""
+
+
+def _halvings(size: int) -> int:
     """How often a side can be halved."""
     return int(math.log2(size & -size))
 
@@ -218,7 +250,7 @@ def _depth(size: int) -> int:
 def _empty(folder: Path) -> Path:
     """The folder, made where it is not there. Raises UserError if something lies in it."""
     if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"'{folder}' is not empty", f"i2i resume {folder}, if it is a run; else another --out")
+        raise UserError(f"'{folder}' is not empty", f"i2i resume {quote(str(folder))}, if it is a run; else another --out")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -242,11 +274,12 @@ def _next_free(folder: Path, stem: str) -> Path:
 
 def _git_revision() -> dict[str, str]:
     """The revision of the program's own checkout, where it runs from one."""
-    here = Path(__file__).parent
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return {}
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
     try:
-        done = subprocess.run(
-            ["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    return {"git": done.stdout.strip()} if done.returncode == 0 and (here.parent / ".git").exists() else {}
+    return {"git": done.stdout.strip()} if done.returncode == 0 else {}

@@ -15,20 +15,27 @@ import cv2
 import numpy as np
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic, and BigTIFF with 43 = "+"
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, ORIENTATION, SAMPLES, ROWS, COUNTS = (
-    *(256, 257, 258, 259, 262, 273, 274, 277, 278, 279),
-)
-FILL_ORDER, PLANAR, PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS, EXTRA, FORMAT = (
-    266,
-    284,
-    317,
-    322,
-    323,
-    324,
-    325,
-    338,
-    339,
-)
+# Tags
+WIDTH = 256
+HEIGHT = 257
+BITS = 258
+COMPRESSION = 259
+PHOTOMETRIC = 262
+FILL_ORDER = 266
+OFFSETS = 273
+ORIENTATION = 274
+SAMPLES = 277
+ROWS = 278
+COUNTS = 279
+PLANAR = 284
+PREDICTOR = 317
+TILE_WIDTH = 322
+TILE_HEIGHT = 323
+TILE_OFFSETS = 324
+TILE_COUNTS = 325
+EXTRA = 338
+FORMAT = 339
+
 LONG_TAGS = (WIDTH, HEIGHT, OFFSETS, ROWS, COUNTS, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS)
 TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q"}  # the integer types; no other tag is needed
 COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3, 9: 3}  # photometric interpretation -> samples that are colour
@@ -37,7 +44,7 @@ PACKED_SAFELY = (1, 5, 8, 32773, 32946, 34925, 50000)  # none, LZW, deflate, pac
 
 
 @dataclass(frozen=True)
-class Layout:
+class Page:
     """What the first page of a TIFF says about itself."""
 
     tags: dict[int, tuple[int, ...]]
@@ -73,7 +80,7 @@ class Layout:
         return np.dtype(f"{kind}{bits // 8}")
 
 
-def layout(file: BinaryIO) -> Layout:
+def first_page(file: BinaryIO) -> Page:
     """Read the tags of the first page and count the pages."""
     head = file.read(16)
     if head[:4] not in MAGIC:
@@ -89,10 +96,10 @@ def layout(file: BinaryIO) -> Layout:
         first = tags if first is None else first
     if not first or min(first.get(WIDTH, (0,))[0], first.get(HEIGHT, (0,))[0]) < 1:
         raise ValueError("the TIFF has no picture in it")
-    return Layout(first, order, len(seen))
+    return Page(first, order, len(seen))
 
 
-def samples(data: bytes, page: Layout) -> np.ndarray:
+def samples(data: bytes, page: Page) -> np.ndarray:
     """Decode the first page. Returns (H, W, N) of `page.dtype`, all samples in the order of the file, values untouched."""
     segments = _segments(data, page)
     if page.get(COMPRESSION, 1) not in PACKED_SAFELY:
@@ -167,7 +174,7 @@ def _unpack(file: BinaryIO, form: str) -> tuple[int, ...]:
     return struct.unpack(form, data)
 
 
-def _segments(data: bytes, page: Layout) -> list[bytes]:
+def _segments(data: bytes, page: Page) -> list[bytes]:
     """The packed strips or tiles in the order of the file."""
     tiled = TILE_OFFSETS in page.tags
     offsets = page.tags.get(TILE_OFFSETS if tiled else OFFSETS, ())
@@ -177,7 +184,7 @@ def _segments(data: bytes, page: Layout) -> list[bytes]:
     return [data[o : o + n] for o, n in zip(offsets, sizes, strict=True)]
 
 
-def _grey(page: Layout, segments: list[bytes], each: int) -> np.ndarray:
+def _grey(page: Page, segments: list[bytes], each: int) -> np.ndarray:
     """Decode segments whose pixels have `each` samples as grey rows. Returns (H, W * each), the predictor undone."""
     (width, height), dtype = page.size, page.dtype
     block, tall = (page.get(TILE_WIDTH, 0), page.get(TILE_HEIGHT, 0)) if TILE_OFFSETS in page.tags else (width, 0)

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from i2i import images, models, naming
-from i2i.conversion import Prepared, as_picture, finish, prepare
+from i2i.conversion import Padded, as_picture, finish, prepare
 from i2i.domain import Domain
 from i2i.encoders import FORMATS
 from i2i.errors import OutOfResources, UserError
@@ -65,7 +65,7 @@ class _Item:
     """One job on its way: what was read, then what came out, or why it failed."""
 
     job: Job
-    prepared: Prepared | None = None
+    padded: Padded | None = None
     result: Picture | None = None
     error: ImageError | None = None
     seconds: float = field(default=0.0)
@@ -97,7 +97,7 @@ class Translator:
                 f"'{model.name}' translates {trained} only, as every {model.config.method} model goes one way",
                 f"train one for the other way: --set data.direction={direction}",
             )
-        return Way(model.y, model.x, model.method.accepts(reverse=True), True)
+        return Way(model.y, model.x, model.method.accepts(), True)
 
     def translate(self, source: AnySource, *, direction: Direction | None = None) -> Picture:
         """Translate one image: a file, Pillow's, an array of (H, W) or (H, W, C) uint8, uint16 or float32, or a Picture.
@@ -106,8 +106,8 @@ class Translator:
         """
         way = self.way(direction)
         picture = images.read(Path(source)) if isinstance(source, (str, Path)) else as_picture(source, way.x)
-        prepared = prepare(picture, way.x, way.y, way.accepts)
-        return finish(prepared, self._outputs([prepared], way)[0], way.y)
+        padded = prepare(picture, way.x, way.y, way.accepts)
+        return finish(padded, self._outputs([padded], way)[0], way.y)
 
     def translate_folder(
         self,
@@ -182,10 +182,10 @@ class Translator:
         """Neighbours, at most `most`, those with something to compute all of one kind and of so many pixels in all."""
         batch: list[_Item] = []
         for item in items:
-            real = [other.prepared for other in batch if other.prepared]
-            if real and item.prepared:
-                area = math.prod(item.prepared.values.shape[:2])
-                if real[0].kind != item.prepared.kind or (len(real) + 1) * area > min(pixels, self._pixels):
+            real = [other.padded for other in batch if other.padded]
+            if real and item.padded:
+                area = math.prod(item.padded.values.shape[:2])
+                if real[0].kind != item.padded.kind or (len(real) + 1) * area > min(pixels, self._pixels):
                     yield batch
                     batch = []
             batch.append(item)
@@ -197,23 +197,23 @@ class Translator:
 
     def _compute(self, items: list[_Item], way: Way) -> None:
         """Give each item that was read its result."""
-        real = [(item, item.prepared) for item in items if item.prepared]
+        real = [(item, item.padded) for item in items if item.padded]
         if not real:
             return
         start = time.perf_counter()
-        outputs = self._outputs([prepared for _, prepared in real], way)
-        for (item, prepared), output in zip(real, outputs, strict=True):
+        outputs = self._outputs([padded for _, padded in real], way)
+        for (item, padded), output in zip(real, outputs, strict=True):
             try:
                 with _naming(item.job):
-                    item.result = finish(prepared, output, way.y)
+                    item.result = finish(padded, output, way.y)
             except ImageError as error:
                 item.error = error
-            item.prepared = None
+            item.padded = None
         for item, _ in real:
             item.seconds += (time.perf_counter() - start) / len(real)
 
-    def _outputs(self, batch: list[Prepared], way: Way) -> list[Tensor]:
-        """(C, H, W) in [-1, 1] for each prepared picture, all of one kind. Where memory runs out, halves are tried."""
+    def _outputs(self, batch: list[Padded], way: Way) -> list[Tensor]:
+        """(C, H, W) in [-1, 1] for each padded picture, all of one kind. Where memory runs out, halves are tried."""
         try:
             return list(self._forward(batch, way))
         except (RuntimeError, MemoryError) as error:
@@ -233,8 +233,8 @@ class Translator:
         self._pixels = half * height * width
         return self._outputs(batch[:half], way) + self._outputs(batch[half:], way)
 
-    def _forward(self, batch: list[Prepared], way: Way) -> Tensor:
-        values = torch.from_numpy(np.stack([prepared.values for prepared in batch])).to(self.device)
+    def _forward(self, batch: list[Padded], way: Way) -> Tensor:
+        values = torch.from_numpy(np.stack([padded.values for padded in batch])).to(self.device)
         x = batch[0].scale.to_float(values).permute(0, 3, 1, 2).contiguous()
         precision = self.precision if batch[0].dtype == "uint8" else self._deep
         with torch.inference_mode(), precision.autocast():
@@ -248,7 +248,7 @@ def _read(job: Job, way: Way) -> _Item:
         if not job.skip:
             picture = images.read(job.input)
             with _naming(job):
-                item.prepared = prepare(picture, way.x, way.y, way.accepts, FORMATS[job.output.suffix.lower()])
+                item.padded = prepare(picture, way.x, way.y, way.accepts, FORMATS[job.output.suffix.lower()])
     except ImageError as error:
         item.error = error
     item.seconds = time.perf_counter() - start

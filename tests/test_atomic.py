@@ -120,13 +120,18 @@ def test_a_removed_folder_is_never_seen_half_removed(tmp_path, monkeypatch):
 def test_sweeping_removes_what_the_dead_left_and_keeps_what_the_living_write(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    (tmp_path / f"{atomic.MARK}{ended.pid}-aa.png").touch()
-    (tmp_path / f"{atomic.MARK}{ended.pid}-bb").mkdir()
-    (tmp_path / f"{atomic.MARK}{os.getpid()}-cc").touch()  # a number that has come round again
-    (tmp_path / f"{atomic.MARK}{os.getppid()}-dd").touch()
+    (tmp_path / f"{atomic.MARK}{atomic.HOST}-{ended.pid}-aa.png").touch()
+    (tmp_path / f"{atomic.MARK}{atomic.HOST}-{ended.pid}-bb").mkdir()
+    (tmp_path / f"{atomic.MARK}{atomic.HOST}-{os.getpid()}-cc").touch()  # a number that has come round again
+    (tmp_path / f"{atomic.MARK}{atomic.HOST}-{os.getppid()}-dd").touch()
     (tmp_path / "mine.png").touch()
-    atomic.sweep(tmp_path)
-    assert names(tmp_path) == [f"{atomic.MARK}{os.getppid()}-dd", "mine.png"]
+    (tmp_path / f"{atomic.MARK}0000beef-1-ee").touch()  # of another machine, which cannot be asked
+    with atomic.temporary(tmp_path / "now.png") as scratch:
+        scratch.touch()
+        atomic.sweep(tmp_path)
+        assert scratch.exists()
+    (tmp_path / f"{atomic.MARK}0000beef-1-ee").unlink()
+    assert names(tmp_path) == [f"{atomic.MARK}{atomic.HOST}-{os.getppid()}-dd", "mine.png"]
 
 
 def test_sweeping_a_folder_that_is_not_there_does_nothing(tmp_path):

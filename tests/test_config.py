@@ -193,6 +193,11 @@ def test_set_without_a_key_or_a_value_is_refused(assignment) -> None:
         from_assignments([assignment])
 
 
+@pytest.mark.parametrize("text", ["200", "2e2", "200.0", "'200'"])
+def test_a_whole_number_may_be_written_as_one_likes(text) -> None:
+    assert assigned(f"train.steps={text}").train.steps == 200
+
+
 # What is wrong
 
 
@@ -215,9 +220,13 @@ def test_an_unknown_key_is_named_with_its_source_and_what_was_meant(assignment, 
     assert error.hint == f"did you mean '{meant}'?"
 
 
-def test_an_unknown_key_that_is_like_nothing_has_no_hint() -> None:
-    assert refusal("train.qqqqqq=1").hint is None
-    assert refusal("model.generator.qqqqqq=1").hint is None
+@pytest.mark.parametrize("assignment", ["train.qqqqqq=1", "model.generator.qqqqqq=1", "train.batch=0", "train.betas=[0.5]"])
+def test_where_nothing_else_helps_the_hint_is_where_all_settings_are_shown(assignment) -> None:
+    assert refusal(assignment).hint == "i2i config pix2pix shows every setting with its default"
+
+
+def test_what_is_missing_in_a_group_is_the_hint() -> None:
+    assert refusal("data.x.low=1").hint == "--set data.x.channels=…"
 
 
 @pytest.mark.parametrize(
@@ -230,7 +239,21 @@ def test_an_unknown_key_that_is_like_nothing_has_no_hint() -> None:
         ("train.batch=1.5", "train.batch must be a valid integer, got a number with a fractional part, but --set says 1.5"),
         ("train.batch=0", "train.batch must be greater than or equal to 1, but --set says 0"),
         ("train.lr=-1", "train.lr must be greater than 0, but --set says -1"),
-        ("train.lr=.nan", "train.lr must be greater than 0, but --set says nan"),
+        ("train.lr=.nan", "train.lr must be a finite number, but --set says nan"),
+        ("train.lr=.inf", "train.lr must be a finite number, but --set says inf"),
+        ("train.epochs=.inf", "train.epochs must be a finite number, but --set says inf"),
+        ("model.lambda_l1=.inf", "model.lambda_l1 must be a finite number, but --set says inf"),
+        ("train.betas=[0.5, 1]", "train.betas.1 must be less than 1, but --set says 1"),
+        ("train.betas=[-0.5, 0.9]", "train.betas.0 must be greater than or equal to 0, but --set says -0.5"),
+        ("train.betas=[0.5, .nan]", "train.betas.1 must be"),
+        ("train.betas=[true, 0.9]", "train.betas.0 must be a valid number, but --set says True"),
+        ("train.player_lr.D=0", "train.player_lr.D must be greater than 0, but --set says 0"),
+        ("train.player_lr.D=.inf", "train.player_lr.D must be a finite number, but --set says inf"),
+        ("train.seed=9223372036854775808", "train.seed must be less than 9223372036854775808"),
+        ("train.batch=true", "train.batch must be a number, but --set says True"),
+        ("train.steps=true", "train.steps must be a number, but --set says True"),
+        ("train.lr=true", "train.lr must be a number, but --set says True"),
+        ("model.generator.width=true", "model.generator.width must be a number, but --set says True"),
         ("train.schedule=linaer", "train.schedule must be 'linear', 'constant' or 'cosine', but --set says 'linaer'"),
         ("model.generator.kind=vnet", "model.generator.kind must be 'unet' or 'resnet', but --set says 'vnet'"),
         ("model.gan=off", "model.gan must be 'vanilla', 'lsgan', 'hinge' or 'wgan-gp', but --set says 'off'"),

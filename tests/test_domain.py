@@ -114,3 +114,15 @@ def test_a_domain_that_makes_no_sense_is_refused(wrong):
 def test_a_domain_survives_json():
     domain = Domain(channels=2, dtype="uint16", low=3, high=900)
     assert Domain.model_validate_json(domain.model_dump_json()) == domain
+
+
+@pytest.mark.parametrize(
+    ("domain", "said"),
+    [
+        (Domain.of(3), "8-bit colour"),
+        (Domain.of(1, "uint16"), "16-bit grey"),
+        (Domain.of(5, "float32"), "float with 5 channels, 0 to 1"),
+    ],
+)
+def test_a_domain_says_what_it_holds(domain, said):
+    assert str(domain) == said

@@ -128,9 +128,55 @@ def test_only_the_first_of_several_processes_looks_for_the_data(prepared, data, 
             return str(data)
 
     monkeypatch.setattr(runs.ranks, "join", lambda: Second(1, 2))
-    monkeypatch.setattr(runs, "locate", lambda *_, **__: pytest.fail("the second process looked as well"))
+    for name in ("locate", "unreadable"):
+        monkeypatch.setattr(runs, name, lambda *_, **__: pytest.fail("the second process looked as well"))
     prepared()
-    assert len(asked) == 1
+    assert len(asked) == 2, "the place, and whether all images can be read"
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        (["data.size=20"], "--size 16, or a shallower one: --set model.generator.depth=2"),
+        (["data.size=21"], "--size 24"),
+        (["data.size=2"], "--size 8"),
+        (["model.generator.kind=resnet", "data.size=18"], "--size 16"),
+        (["model.generator.kind=resnet", "data.size=4"], "--size 8"),
+        (["train.player_lr.d=1"], "such as --set train.player_lr.G=0.0002"),
+    ],
+)
+def test_the_hint_is_what_would_work(prepared, settings, hint):
+    with pytest.raises(UserError) as error:
+        prepared(*settings)
+    assert error.value.hint == hint
+
+
+def test_images_that_cannot_be_decoded_are_said_before_training(prepared, data):
+    for name in ("1.png", "2.png"):
+        whole = (data / "train" / name).read_bytes()
+        (data / "train" / name).write_bytes(whole[: len(whole) // 2])
+    first = data / "train" / "1.png"
+    with pytest.raises(UserError, match=f"2 images cannot be read, the first is '{first}' \\(.+\\)$") as error:
+        prepared()
+    assert error.value.hint == f"i2i data check {data} says more; replace or remove what is damaged"
+    (data / "train" / "2.png").write_bytes((data / "train" / "0.png").read_bytes())
+    with pytest.raises(UserError, match=f"1 image cannot be read: '{first}' "):
+        prepared()
+    assert prepared("data.check=false").config.data.check is False
+
+
+def test_an_image_that_is_only_shown_is_decoded_as_well(prepared, data):
+    (data / "val").mkdir()
+    whole = (data / "train" / "0.png").read_bytes()
+    for name, content in {"a.png": whole[: len(whole) // 2], "b.png": whole[: len(whole) // 2]}.items():
+        (data / "val" / name).write_bytes(content)
+    with pytest.raises(UserError, match=r"1 image cannot be read: '.*a\.png'"):
+        prepared("train.samples=1")
+
+
+def test_memory_for_images_is_only_spoken_of_where_there_is_some(prepared):
+    assert any("kept in memory, up to 2.0 GB" in line for line in prepared("data.cache_gb=2").said)
+    assert not any("kept in memory" in line for line in prepared("data.cache_gb=0").said)
 
 
 # Starting weights
@@ -211,3 +257,29 @@ def test_a_summary_of_a_run_in_epochs_knows_its_steps_as_soon_as_it_has_a_line(p
     assert runs.summary(folder)["steps"] is None
     runs.trainer(folder, ready, Silent()).run()
     assert runs.summary(folder)["steps"] == 3
+
+
+def test_commands_to_copy_quote_the_names_of_folders(prepared, tmp_path):
+    folder = runs.create(prepared(), tmp_path / "my run", "photos")
+    with pytest.raises(UserError) as error:
+        models.open_model(folder, torch.device("cpu"))
+    assert error.value.hint == f"it was not saved yet: i2i resume '{folder}'"
+    with pytest.raises(UserError) as error:
+        runs.create(prepared(), folder, "photos")
+    assert error.value.hint == f"i2i resume '{folder}', if it is a run; else another --out"
+
+
+def test_a_model_that_lacks_weights_is_refused_with_what_to_do(trained, tmp_path):
+    weights, about = checkpoint.load_weights(trained / "model.safetensors")
+    missing = min(weights)
+    del weights[missing]
+    checkpoint.export(tmp_path / "cut.safetensors", weights, about)
+    with pytest.raises(UserError, match=f"lacks {missing}$") as error:
+        models.open_model(tmp_path / "cut.safetensors", torch.device("cpu"))
+    assert "take another checkpoint" in error.value.hint
+
+
+def test_git_is_only_asked_in_a_checkout(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "i2i" / "runs.py"))
+    monkeypatch.setattr(runs.subprocess, "run", lambda *_, **__: pytest.fail("git was run"))
+    assert "git" not in runs.made_with()

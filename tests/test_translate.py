@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from i2i import images, models, naming
+from i2i import atomic, images, models, naming
 from i2i.config import Layer
 from i2i.conversion import padding
 from i2i.domain import Domain
@@ -473,6 +473,16 @@ def test_what_would_touch_an_input_is_refused(translator, in_tmp, inputs, out, w
             translator.translate_folder(inputs, out, existing=existing)
         assert caught.value.status == 2
     assert {file: Path(file).read_bytes() for file in tree(in_tmp)} == before
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away(translator, tmp_path):
+    save(tmp_path / "in/a.png", noise(8, 9))
+    (tmp_path / "out").mkdir()
+    ours = f"{atomic.MARK}{atomic.HOST}"
+    (tmp_path / f"out/{ours}-4194305-abc.png").write_text("half")  # a higher number than a process can have
+    (tmp_path / f"out/{ours}-{os.getppid()}-abc.png").write_text("being written")
+    list(translator.translate_folder(tmp_path / "in", tmp_path / "out"))
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {"a.png", f"{ours}-{os.getppid()}-abc.png"}
 
 
 def test_an_output_that_exists_is_refused_skipped_or_replaced(translator, tmp_path):

@@ -68,7 +68,7 @@ def _explained(error: Exception) -> int:
     if isinstance(error, OSError):
         return _blocked(error)
     if _out_of_memory(error):
-        hint = "a smaller --batch or --size, a smaller --set model.generator.width, or --precision bf16 need less"
+        hint = "a smaller --batch or --size, --precision bf16, or networks of a smaller width need less"
         messages.fail(UserError(f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}", hint))
         return OutOfResources.status
     traceback.print_exception(error)

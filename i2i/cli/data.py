@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +13,7 @@ from i2i.cli import messages
 
 if TYPE_CHECKING:
     from i2i.data.check import Finding, Report
-
-EVERY = 10.0
-"""Seconds between lines of progress where there is no terminal."""
+    from i2i.data.download import Progress
 
 app = typer.Typer(
     help="Check your images, fetch known data sets, draw scenes.", no_args_is_help=True, rich_markup_mode="markdown"
@@ -100,6 +98,8 @@ def get(
         i2i data get horse2zebra
 
         i2i data get facades --into datasets/
+
+    Where I2I_MIRROR is the address of a folder on a web server that holds the archives, they come from there.
     """
     from i2i.data import catalogue
     from i2i.data.locate import home
@@ -143,10 +143,10 @@ def make(
 
 def _training(report: "Report", method: str | None, layout: str, size: int | None) -> str:
     """The command that trains on checked data."""
-    from i2i.data.check import DEFAULT_CROP
+    from i2i.data.check import DEFAULT_CROP, SMALLEST_CROP
 
     method = method or ("pix2pix" if report.kind == "paired" else "cyclegan")
-    crop = size or report.crop or DEFAULT_CROP
+    crop = size or report.crop or SMALLEST_CROP
     command = f"i2i train {method} --data {shlex.quote(report.data)}"
     if layout != "auto":
         command += f" --set data.layout={layout}"
@@ -204,21 +204,20 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     Console().print(table)
 
 
-def _progress(verb: str, unit: str, scale: float = 1) -> Callable[[int, int | None], None]:
+def _progress(verb: str, unit: str, scale: float = 1) -> "Progress":
     """Tells how far something is, on stderr: in place on a terminal, elsewhere by a line now and then."""
+    from i2i.data.locate import amount, paced
+
+    if messages.is_quiet() or not sys.stderr.isatty():
+        return paced(messages.say, verb, unit, scale)
     told = time.monotonic()
-    live = sys.stderr.isatty() and not messages.is_quiet()
 
     def tell(done: int, total: int | None) -> None:
         nonlocal told
         now = time.monotonic()
-        if now - told < (0.1 if live else EVERY) and not (live and done == total):
-            return
-        told = now
-        text = f"{verb} {done / scale:.0f}" + (f" of {total / scale:.0f}" if total else "") + f" {unit}"
-        if live:
-            print(f"\r{text}", end="\r\x1b[K" if done == total else "\x1b[K", file=sys.stderr, flush=True)
-        else:
-            messages.say(text)
+        if now - told >= 0.1 or done == total:
+            told = now
+            end = "\r\x1b[K" if done == total else "\x1b[K"
+            print(f"\r{amount(done, total, verb, unit, scale)}", end=end, file=sys.stderr, flush=True)
 
     return tell

@@ -1,11 +1,15 @@
 """`i2i show`, `i2i methods` and `i2i config`: what there is."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from i2i.cli import messages
+
+if TYPE_CHECKING:
+    from i2i.config import Config
 
 
 def methods(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
@@ -42,7 +46,6 @@ def config(
 
     chosen(method)
     from i2i import models
-    from i2i.cli.train import show_config
     from i2i.config import preset as shipped
     from i2i.config import presets
 
@@ -70,8 +73,26 @@ def show(
         return
     for name, value in about.items():
         messages.result(f"{name:<12}{_plain(value)}")
-    finished = about["step"] == about["steps"]
-    messages.next_command(f"i2i translate {run} FOLDER -o OUT" if finished else f"i2i resume {run}")
+    finished = about["steps"] is not None and about["step"] >= about["steps"]
+    name = quote(str(run))
+    messages.next_command(f"i2i translate {name} FOLDER -o OUT" if finished else f"i2i resume {name}")
+
+
+def show_config(config: "Config") -> None:
+    """A configuration as YAML that can be used again, with the source of each value in a comment."""
+    from i2i.config import SECTIONS, dump_value, flat
+
+    messages.result(f"method: {config.method}")
+    tree = config.tree()
+    section: list[str] = []
+    for key, value in flat({name: tree[name] for name in SECTIONS}).items():
+        *groups, leaf = key.split(".")
+        for depth, group in enumerate(groups):
+            if section[depth : depth + 1] != [group]:
+                messages.result(f"{'  ' * depth}{group}:")
+                section = groups[: depth + 1]
+        section = groups
+        messages.result(f"{'  ' * len(groups) + leaf + ': ' + dump_value(value):<44}# {config.sources[key]}")
 
 
 def _plain(value: Any) -> str:

@@ -7,25 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from i2i.cli import messages
+from i2i.cli.show import show_config
 
 if TYPE_CHECKING:
     from i2i.config import Config
     from i2i.runs import Prepared
-
-TRAIN_HELP = """Train a method on a folder of images, or on a data set known by name.
-
-Examples:
-
-    i2i train cyclegan --data scenes --preset quick       # the built-in data, minutes on a CPU
-
-    i2i train pix2pix --data facades/ --direction BtoA    # side-by-side pairs, or A/ and B/
-
-    i2i train cyclegan --data horse2zebra                 # downloaded by name
-
-    i2i train pix2pix --data my/ --set model.lambda_l1=50 --dry-run
-
-Any setting of `i2i config METHOD` can be given: as an option below, in a --config file, or as --set key=value.
-"""
 
 
 def train(
@@ -53,6 +39,20 @@ def train(
     init_from: Annotated[Path | None, typer.Option(help="Start from the weights of a run or a model file.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show config, data and networks, then stop.")] = False,
 ) -> None:
+    """Train a method on a folder of images, or on a data set known by name.
+
+    Examples:
+
+        i2i train cyclegan --data scenes --preset quick       # the built-in data, minutes on a CPU
+
+        i2i train pix2pix --data facades/ --direction BtoA    # side-by-side pairs, or A/ and B/
+
+        i2i train cyclegan --data horse2zebra                 # downloaded by name
+
+        i2i train pix2pix --data my/ --set model.lambda_l1=50 --dry-run
+
+    Any setting of `i2i config METHOD` can be given: as an option below, in a --config file, or as --set key=value.
+    """
     from i2i.methods import chosen
 
     chosen(method)  # before torch loads
@@ -90,9 +90,6 @@ def train(
         _train(Path(group.tell(lambda: str(runs.create(prepared, out, name, start)))), prepared)
 
 
-train.__doc__ = TRAIN_HELP
-
-
 def resume(
     run: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
 ) -> None:
@@ -106,13 +103,13 @@ def resume(
     from i2i.training import ranks
 
     with ranks.joined():
-        _train(run, _prepared(runs.saved_config(run)))
+        _train(run, _prepared(runs.saved_config(run), decode=False))  # which was done when it was created
 
 
-def _prepared(config: "Config") -> "Prepared":
+def _prepared(config: "Config", *, decode: bool = True) -> "Prepared":
     from i2i import runs
 
-    prepared = runs.prepare(config, messages.say)
+    prepared = runs.prepare(config, messages.say, decode=decode)
     for line in prepared.said:
         messages.say(f"data: {line}")
     return prepared
@@ -143,36 +140,13 @@ def _unseen(prepared: "Prepared") -> str:
 
 def _describe(prepared: "Prepared") -> None:
     """What a dry run shows: every setting with its source, then the networks with their sizes."""
-    import torch
-
     from i2i import models
 
     show_config(prepared.config)
-    with torch.device("meta"):
-        method = models.build(prepared.config)
+    method = models.without_weights(prepared.config)
     for player, networks in method.players().items():
         for network in networks:
             name = next(n for n, m in method.named_children() if m is network)
             count = sum(p.numel() for p in network.parameters())
             messages.result(f"# player {player}: {name}, {type(network).__name__}, {count:,} parameters")
     messages.say("dry run: nothing was written")
-
-
-def show_config(config: "Config") -> None:
-    """A configuration as YAML that can be used again, with the source of each value in a comment."""
-    from i2i.config import dump_value, flat
-
-    lines = []
-    for key, value in flat(config.tree()).items():
-        text = dump_value(value)
-        lines.append((key, text, config.sources.get(key, "")))
-    messages.result(f"method: {config.method}")
-    section: list[str] = []
-    for key, text, source in lines[1:]:
-        *groups, leaf = key.split(".")
-        for depth, group in enumerate(groups):
-            if section[depth : depth + 1] != [group]:
-                messages.result(f"{'  ' * depth}{group}:")
-                section = groups[: depth + 1]
-        section = groups
-        messages.result(f"{'  ' * len(groups) + leaf + ': ' + text:<44}# {source}")

@@ -1,5 +1,6 @@
 """`i2i translate`: what a person sees while images are translated."""
 
+import shlex
 import sys
 import time
 from collections import Counter
@@ -80,6 +81,7 @@ def translate(
     """
     if overwrite and skip_existing:
         raise UserError("--overwrite and --skip-existing contradict each other", "give one of them")
+    from i2i.config import CONFIG
     from i2i.translate import Translator
 
     way: Any = direction and direction.value
@@ -112,6 +114,8 @@ def translate(
         raise NothingDone("no image could be translated" if len(jobs) > 1 else "the image could not be translated")
     if tally.counts["failed"]:
         raise typer.Exit(3)
+    if (model / CONFIG).is_file() and not as_json:  # a run, not a bare model
+        messages.next_command(f"i2i show {shlex.quote(str(model))}")
 
 
 def _show(jobs: Sequence["Job"], as_json: bool) -> None:

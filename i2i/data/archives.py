@@ -15,8 +15,8 @@ from typing import Any
 
 from i2i.atomic import replacing_folder
 from i2i.errors import UserError
+from i2i.images import SUFFIXES
 
-IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 CHUNK = 1 << 16
 LONGEST_READ = 1 << 20  # tarfile reads a whole extended header at once; an honest one has some hundred bytes
 DEEPEST, LONGEST_PART, LONGEST_PATH = 16, 255, 1000  # folders; bytes of one name; bytes of the whole path
@@ -40,14 +40,6 @@ BROKEN = (
 
 class _Refused(Exception):
     """The member at hand is not what an archive of images holds; the text continues "member 'x' ..."."""
-
-
-@dataclass(frozen=True)
-class Unpacked:
-    """How many images were written, and how many other files were left out."""
-
-    images: int
-    skipped: int
 
 
 @dataclass(frozen=True)
@@ -103,8 +95,8 @@ def unpack(
     max_files: int = 1_000_000,
     max_bytes: int = 64 * 10**9,
     max_ratio: float = 200,
-) -> Unpacked:
-    """Write the images of a .zip, .tar, .tar.gz or .tgz into the new `folder`, in one move at the end.
+) -> int:
+    """Write the images of a .zip, .tar, .tar.gz or .tgz into the new `folder`, in one move at the end. Returns how many.
 
     Members below the folder `top` of the archive land directly in `folder`. The folders in `needs` must be there at the end.
     One member with a hostile name, a link or a device, or more than the allowed members, bytes or bytes for each byte of the
@@ -115,16 +107,16 @@ def unpack(
     budget = _Budget(min(max_bytes, max_ratio * archive.stat().st_size))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(folder) as scratch:
-        unpacked = _extract(archive, scratch, top, budget, max_files)
+        count = _extract(archive, scratch, top, budget, max_files)
         if missing := [name for name in needs if not (scratch / name).is_dir()]:
             raise UserError(f"'{archive}' holds no images in '{missing[0]}'", "it seems to be another archive of the same name")
-        if not unpacked.images:
-            raise UserError(f"'{archive}' holds no images", f"expected files that end with {', '.join(sorted(IMAGES))}")
-    return unpacked
+        if not count:
+            raise UserError(f"'{archive}' holds no images", f"expected files that end with {', '.join(sorted(SUFFIXES))}")
+    return count
 
 
-def _extract(archive: Path, folder: Path, top: str | None, budget: _Budget, max_files: int) -> Unpacked:
-    images, skipped, name = 0, 0, ""
+def _extract(archive: Path, folder: Path, top: str | None, budget: _Budget, max_files: int) -> int:
+    images, name = 0, ""
     taken: dict[str, tuple[str, bool]] = {}
     try:
         for count, member in enumerate(_members(archive, budget), 1):
@@ -138,8 +130,6 @@ def _extract(archive: Path, folder: Path, top: str | None, budget: _Budget, max_
                 _take(taken, parts, is_folder=False)
                 _write(member.stream, folder.joinpath(*parts))
                 images += 1
-            else:
-                skipped += 1
     except _Refused as refused:
         hint = "nothing was unpacked; get the archive from a source that you trust"
         raise UserError(f"'{archive}' is refused: member {name[:100]!r} {refused}", hint) from None
@@ -147,7 +137,7 @@ def _extract(archive: Path, folder: Path, top: str | None, budget: _Budget, max_
         hint = f"delete '{archive}' and download it again"
         reason = str(error)[:100] or type(error).__name__
         raise UserError(f"'{archive}' is not a whole archive, or damaged ({reason})", hint) from error
-    return Unpacked(images, skipped)
+    return images
 
 
 def _members(archive: Path, budget: _Budget) -> Iterator[_Member]:
@@ -212,7 +202,7 @@ def _checked(member: _Member, top: str | None) -> tuple[str, ...]:
 def _is_image(parts: tuple[str, ...]) -> bool:
     """By the suffix. Not the shadows that macOS adds: `__MACOSX/` and `._photo.jpg`."""
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return bool(parts) and not hidden and Path(parts[-1]).suffix.lower() in IMAGES
+    return bool(parts) and not hidden and Path(parts[-1]).suffix.lower() in SUFFIXES
 
 
 def _take(taken: dict[str, tuple[str, bool]], parts: tuple[str, ...], is_folder: bool) -> None:

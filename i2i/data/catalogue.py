@@ -99,11 +99,11 @@ def find(name: str) -> Entry:
     raise UserError(f"no known set is called '{name}'", hint)
 
 
-def fetch(name: str, folder: Path, on_progress: Progress | None = None, *, mirror: str | None = None) -> Path:
+def fetch(name: str, folder: Path, on_progress: Progress | None = None) -> Path:
     """The folder of a set below `folder`, downloaded and unpacked first where it is not there yet.
 
-    An archive that lies in `folder` under its own name is used instead of the network, and kept. `mirror`, or the variable
-    `I2I_MIRROR`, is the address of a folder on a web server that holds the archives.
+    An archive that lies in `folder` under its own name is used instead of the network, and kept. The variable `I2I_MIRROR` may
+    hold the address of a folder on a web server that has the archives.
     """
     entry = find(name)
     ready, archive = folder / entry.name, folder / entry.archive
@@ -113,10 +113,19 @@ def fetch(name: str, folder: Path, on_progress: Progress | None = None, *, mirro
         raise UserError(f"'{name}' cannot be downloaded: its licence does not allow to pass it on", _by_hand(entry, folder))
     is_ours = not archive.exists()
     if is_ours:
-        _download(entry, folder, on_progress, mirror or os.environ.get("I2I_MIRROR"))
+        _download(entry, folder, on_progress)
     else:
         verify(archive, sha256=entry.sha256)
-    unpack(archive, ready, top=entry.archive.partition(".")[0], needs=entry.folders)
+    try:
+        unpack(archive, ready, top=entry.archive.partition(".")[0], needs=entry.folders)
+    except OutOfResources:
+        raise  # with more room, what was downloaded can still be used
+    except UserError as error:
+        if not is_ours:
+            raise
+        archive.unlink()
+        hint = f"it was deleted again; run the same command once more, or {_by_hand(entry, folder)}"
+        raise UserError(error.message, hint) from error
     if is_ours:
         archive.unlink()
     return ready
@@ -129,7 +138,8 @@ def _whole(entry: Entry, folder: Path) -> Path:
     return folder
 
 
-def _download(entry: Entry, folder: Path, on_progress: Progress | None, mirror: str | None) -> None:
+def _download(entry: Entry, folder: Path, on_progress: Progress | None) -> None:
+    mirror = os.environ.get("I2I_MIRROR")
     url = f"{mirror.rstrip('/')}/{entry.archive}" if mirror else str(entry.url)
     try:
         download(url, folder / entry.archive, sha256=entry.sha256, on_progress=on_progress)

@@ -16,7 +16,7 @@ from i2i.config import DataSettings
 from i2i.data.folders import Found, Source, find, pairs
 from i2i.data.settle import agreed
 from i2i.decoders import Header
-from i2i.domain import TOP, Domain
+from i2i.domain import TOP, Domain, words
 from i2i.errors import UserError
 
 Severity = Literal["error", "warning", "note"]
@@ -25,8 +25,8 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 EXAMPLES = 3
 FEW = 10
 DEFAULT_CROP: int = DataSettings.model_fields["size"].default
+SMALLEST_CROP = 32  # networks as published see nothing below
 MANY = {"is": "are", "has": "have"}
-DEPTHS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Report:
     sides: tuple[Side, ...]
     findings: tuple[Finding, ...]
     crop: int | None
-    """The side of the largest usual crop, up to the default one, that fits into every training image."""
+    """The side of the largest usual crop, up to the default one, that fits into every training image; None where none does."""
 
     @property
     def trainable(self) -> bool:
@@ -124,6 +124,22 @@ def check(
     sides = tuple(_side(name, side, sources, looks) for name, side, sources in _all_sides(found))
     crop = _fitting(_training_sizes(found, looks))
     return Report(str(root), found.layout, found.said, kind, sides, tuple(findings), crop)
+
+
+def unreadable(files: Iterable[Path], on_progress: Progress | None = None) -> dict[Path, str]:
+    """Decode every file once, the only way to see damage. Returns those that cannot be read, with the reason."""
+    files = list(dict.fromkeys(files))
+    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="i2i-check")
+    problems = {}
+    try:
+        for done, (file, look) in enumerate(zip(files, pool.map(_thorough_look, files), strict=True), 1):
+            if look.problem:
+                problems[file] = look.problem.removeprefix(f"cannot read {str(file)!r}: ")
+            if on_progress:
+                on_progress(done, len(files))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return problems
 
 
 # Looking
@@ -229,7 +245,7 @@ def _mixture(side: str, sources: Sequence[Source], headers: Sequence[Header]) ->
     """Grey among colour, 8 bits among 16: training makes them one, but it may not be what was meant."""
     kinds: dict[str, list[Path]] = defaultdict(list)
     for source, header in zip(sources, headers, strict=True):
-        kinds[_values_of(header)].append(source.path)
+        kinds[words(header.dtype, header.channels)].append(source.path)
     common, *rare = sorted(kinds, key=lambda kind: -len(kinds[kind]))
     if rare:
         what = f"side {side} mixes " + ", ".join(f"{len(kinds[kind])} {kind}" for kind in (common, *rare))
@@ -244,7 +260,9 @@ def _faint(side: str, domain: Domain, decoded: Sequence[Look]) -> Iterator[Findi
         full_scale = (1 << int(top).bit_length()) - 1
         values = f"{{channels: {domain.channels}, dtype: {domain.dtype}, high: {full_scale}}}"
         do = f"say so with --set 'data.{'x' if side == 'A' else 'y'}={values}' (x is the input: B with --direction BtoA)"
-        what = f"side {side} has {DEPTHS[domain.dtype]} files, but no value above {top:g}: they would be nearly black"
+        what = (
+            f"side {side} is {words(domain.dtype, domain.channels)}, but has no value above {top:g}: it would be nearly black"
+        )
         yield Finding("warning", what, do)
 
 
@@ -294,7 +312,8 @@ def _small(found: Found, looks: Looks, size: int | None) -> Iterator[Finding]:
     crop = size or DEFAULT_CROP
     sizes = _training_sizes(found, looks)
     fitting = _fitting(sizes)
-    do = "they would be enlarged" + (f"; --size {fitting} suits them" if fitting and fitting < crop else "")
+    better = f"; --size {fitting} suits them" if fitting else f"; --size {SMALLEST_CROP} enlarges them least"
+    do = "they would be enlarged" + (better if (fitting or SMALLEST_CROP) < crop else "")
     small = [path for path, sides in sizes.items() if min(sides) < crop]
     yield from _about("warning", small, f"is smaller than the {'' if size else 'default '}crop of {crop} pixels", do)
 
@@ -305,9 +324,9 @@ def _training_sizes(found: Found, looks: Looks) -> dict[Path, tuple[int, int]]:
 
 
 def _fitting(sizes: Mapping[Path, tuple[int, int]]) -> int | None:
-    """The largest power of two that fits, which suits every generator; networks as published see nothing below 32."""
+    """The largest power of two that fits, which suits every generator."""
     smallest = min(map(min, sizes.values()), default=0)
-    return min(DEFAULT_CROP, max(32, 1 << (smallest.bit_length() - 1))) if smallest else None
+    return min(DEFAULT_CROP, 1 << (smallest.bit_length() - 1)) if smallest >= SMALLEST_CROP else None
 
 
 def _copies(found: Found, looks: Looks) -> Iterator[Finding]:
@@ -403,7 +422,7 @@ def _size(source: Source, header: Header) -> tuple[int, int]:
 
 def _side(split: str, side: str, sources: Sequence[Source], looks: Looks) -> Side:
     known = [(source, header) for source in sources if (header := looks[source.path].header)]
-    values = Counter(_values_of(header) for _, header in known)
+    values = Counter(words(header.dtype, header.channels) for _, header in known)
     sizes = _sizes(_size(*one) for one in known)
     return Side(split, side, len(sources), sizes, ", ".join(kind for kind, _ in values.most_common()))
 
@@ -413,8 +432,3 @@ def _sizes(sizes: Iterable[tuple[int, int]]) -> str:
     sizes = sorted(set(sizes), key=lambda size: (size[0] * size[1], size))
     ends = dict.fromkeys((sizes[0], sizes[-1])) if sizes else []
     return " to ".join(f"{width}x{height}" for width, height in ends)
-
-
-def _values_of(header: Header) -> str:
-    """Such as "8-bit colour"."""
-    return f"{DEPTHS[header.dtype]} " + {1: "grey", 3: "colour"}.get(header.channels, f"with {header.channels} channels")

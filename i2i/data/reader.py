@@ -72,7 +72,9 @@ def _part(whole: Picture, source: Source) -> Picture:
         return whole
     middle = whole.width // 2
     if middle == 0:
-        raise ImageError(f"'{source.path}' is one pixel wide and cannot hold two images side by side")
+        raise ImageError(
+            f"'{source.path}' is one pixel wide and cannot hold two images side by side", "remove it from the data"
+        )
     part = slice(None, middle) if source.half == "left" else slice(middle, 2 * middle)
     return Picture(whole.array[:, part], None if whole.alpha is None else whole.alpha[:, part], whole.notes)
 

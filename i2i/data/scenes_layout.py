@@ -60,7 +60,7 @@ class Layout:
     horizon: float
     sun: tuple[float, float]
     shore: tuple[float, float, float, float]  # the lake's ellipse: centre x, y and radius x, y
-    mood: np.ndarray  # (8,) in [0, 1): how this scene's palette and weather differ from others
+    mood: np.ndarray  # (7,) in [0, 1): how this scene's palette and weather differ from others
 
     def rasterise(self, height: int, width: int, without: str = "") -> np.ndarray:
         """Which shape covers each pixel: (height, width) uint16 of positions in `shapes`; `without` leaves a material out."""
@@ -88,7 +88,7 @@ def _to_pixels(outlines: list[np.ndarray], height: int) -> list[np.ndarray]:
 def compose(rng: np.random.Generator, width: float) -> Layout:
     """Draw one scene from `rng`; `width` is the picture's width divided by its height."""
     unit = min(1.0, width)
-    mood = rng.random(8)
+    mood = rng.random(8)[:7]  # with one number less drawn, every scene that there is would be another one
     horizon = rng.uniform(0.45, 0.54)
     sun = (rng.uniform(0.12, 0.88) * width, rng.uniform(0.09, horizon - 0.16))
     side = rng.choice([-1.0, 1.0])  # the lake's side; the village takes the other
@@ -225,53 +225,9 @@ class _Builder:
         size = 0.42 * self.unit * self.scale(y) * self.rng.uniform(0.9, 1.15)
         high, gable, long = self.rng.uniform([0.62, 0.48, 0.9], [0.8, 0.62, 1.3])
         lit = turn * (self.sun[0] - x) > 0  # the sun is on the side's side
-        front, flank = (0.86, 1.04) if lit else (1.03, 0.78)
-        rise = 0.06 * long  # the far end stands a little higher in the picture
-
-        def at(points) -> np.ndarray:
-            return np.array([x, y]) + np.array(points, float) * size * [turn, -1]
-
-        def part(label, material, points, tint, k=number):
-            return Shape(label, material, at(points), k, tint, 1 - self.scale(y))
-
-        def side(u0, v0, u1, v1):  # on the long side: u along it, v up
-            return [(0.5 + u * long, v * high + u * rise) for u, v in ((u0, v0), (u1, v0), (u1, v1), (u0, v1))]
-
-        def panes(k, quad, tint):
-            corners = np.array(quad, float)
-            centre = corners.mean(0)
-            inner = centre + (corners - centre) * [0.72, 0.76]
-            (left, low), (right, top) = inner.min(0), inner.max(0)
-            bar = 0.012
-            return [
-                part(WINDOW, "frame", corners, tint, k),
-                part(WINDOW, "glass", inner, tint, k),
-                part(WINDOW, "frame", _box(centre[0] - bar, low, centre[0] + bar, top), tint, k),
-                part(WINDOW, "frame", _box(left, centre[1] - bar, right, centre[1] + bar), tint, k),
-            ]
-
-        top, eave = high + gable, 0.07
-        chimney_at = 0.3 * long
-        parts = [
-            part(WALL, "chimney", _box(chimney_at, top - 0.2, chimney_at + 0.16, top + 0.2), 0.9),
-            part(WALL, "wall", side(0, 0, 1, 1), flank),
-            part(WALL, "wall", side(0, 0.82, 1, 1), flank * 0.72),
-            part(WALL, "wall", [(-0.5, 0), (0.5, 0), (0.5, high), (0, top), (-0.5, high)], front),
-        ]
-        slope = gable / 0.5
-        drop = eave * slope
-        roof = [(0, top + 0.03), (0.5 + eave, high - drop), (0.5 + eave + long, high - drop + rise), (long, top + 0.03 + rise)]
-        parts.append(part(ROOF, "roof", roof, 1.05 if lit else 0.85))
-        for s in (-1, 1):
-            rim = [(0, top + 0.05), (s * (0.5 + eave), high - drop + 0.02), (s * (0.5 + eave), high - drop - 0.05)]
-            parts.append(part(ROOF, "rim", [*rim, (0, top - 0.04)], 0.8))
-        parts.append(part(DOOR, "frame", _box(-0.16, 0, 0.16, 0.46), front))
-        parts.append(part(DOOR, "door", _box(-0.12, 0, 0.12, 0.43), front))
-        parts += panes(3 * number, _box(-0.13, high * 0.95, 0.13, high * 0.95 + 0.27), front)
-        for k, u in enumerate((0.14, 0.56), start=1):
-            parts += panes(3 * number + k, side(u, 0.34, u + 0.26, 0.76), flank)
-        self._shadow(at([(-0.5, 0), (0.5, 0), (0.5 + long, rise)]), size * (high + 0.4 * gable))
-        return parts
+        house = _House(number, np.array([x, y]), size * np.array([turn, -1]), 1 - self.scale(y), high, gable, long, lit)
+        self._shadow(house.at([(-0.5, 0), (0.5, 0), (0.5 + long, house.rise)]), size * (high + 0.4 * gable))
+        return [*house.walls(), *house.roof(), *house.door(), *house.windows()]
 
     def _shadow(self, foot: np.ndarray, tall: float) -> None:
         """Shadows fall towards the viewer, away from the sun, longer when it is low."""
@@ -324,6 +280,92 @@ class _Builder:
             fringe_x = fringe_x * rng.uniform(0.92, 1.08, 9)
             outline = np.concatenate([[[x, low - 0.28 * tall]], np.stack([x + fringe_x[::-1], fringe_y], 1)])
             yield Shape(TREE, "needles", outline, number, 0.86 + 0.06 * tier, distance)
+
+
+@dataclass(frozen=True)
+class _House:
+    """One house. Points on it count from the door in units of its front's width: u away from the middle, v up."""
+
+    number: int
+    place: np.ndarray
+    size: np.ndarray  # of the front in the picture; what is negative is mirrored
+    distance: float
+    high: float
+    gable: float
+    long: float
+    lit: bool
+
+    @property
+    def rise(self) -> float:
+        """How much higher the far end stands in the picture."""
+        return 0.06 * self.long
+
+    @property
+    def top(self) -> float:
+        return self.high + self.gable
+
+    @property
+    def front(self) -> float:
+        """The brightness of the front."""
+        return 0.86 if self.lit else 1.03
+
+    @property
+    def flank(self) -> float:
+        """The brightness of the long side."""
+        return 1.04 if self.lit else 0.78
+
+    def at(self, points) -> np.ndarray:
+        return self.place + np.array(points, float) * self.size
+
+    def walls(self) -> list[Shape]:
+        left, high = 0.3 * self.long, self.high
+        return [
+            self._part(WALL, "chimney", _box(left, self.top - 0.2, left + 0.16, self.top + 0.2), 0.9),
+            self._part(WALL, "wall", self._on_side(0, 0, 1, 1), self.flank),
+            self._part(WALL, "wall", self._on_side(0, 0.82, 1, 1), self.flank * 0.72),
+            self._part(WALL, "wall", [(-0.5, 0), (0.5, 0), (0.5, high), (0, self.top), (-0.5, high)], self.front),
+        ]
+
+    def roof(self) -> Iterator[Shape]:
+        eave = 0.07
+        out, low = 0.5 + eave, self.high - eave * (self.gable / 0.5)
+        ridge = self.top + 0.03
+        slope = [(0, ridge), (out, low), (out + self.long, low + self.rise), (self.long, ridge + self.rise)]
+        yield self._part(ROOF, "roof", slope, 1.05 if self.lit else 0.85)
+        for s in (-1, 1):
+            rim = [(0, self.top + 0.05), (s * out, low + 0.02), (s * out, low - 0.05), (0, self.top - 0.04)]
+            yield self._part(ROOF, "rim", rim, 0.8)
+
+    def door(self) -> list[Shape]:
+        return [
+            self._part(DOOR, "frame", _box(-0.16, 0, 0.16, 0.46), self.front),
+            self._part(DOOR, "door", _box(-0.12, 0, 0.12, 0.43), self.front),
+        ]
+
+    def windows(self) -> Iterator[Shape]:
+        """One in the gable, two on the long side."""
+        sill = self.high * 0.95
+        yield from self._panes(3 * self.number, _box(-0.13, sill, 0.13, sill + 0.27), self.front)
+        for k, u in enumerate((0.14, 0.56), start=3 * self.number + 1):
+            yield from self._panes(k, self._on_side(u, 0.34, u + 0.26, 0.76), self.flank)
+
+    def _panes(self, number: int, corners: np.ndarray, tint: float) -> Iterator[Shape]:
+        centre = corners.mean(0)
+        inner = centre + (corners - centre) * [0.72, 0.76]
+        (left, low), (right, top) = inner.min(0), inner.max(0)
+        bar = 0.012
+        upright = _box(centre[0] - bar, low, centre[0] + bar, top)
+        across = _box(left, centre[1] - bar, right, centre[1] + bar)
+        for material, points in (("frame", corners), ("glass", inner), ("frame", upright), ("frame", across)):
+            yield self._part(WINDOW, material, points, tint, number)
+
+    def _on_side(self, u0: float, v0: float, u1: float, v1: float) -> np.ndarray:
+        """A part of the long side: u along it, v up, both in [0, 1]."""
+        corners = ((u0, v0), (u1, v0), (u1, v1), (u0, v1))
+        return np.array([(0.5 + u * self.long, v * self.high + u * self.rise) for u, v in corners])
+
+    def _part(self, label: int, material: str, points, tint: float, number: int | None = None) -> Shape:
+        return Shape(label, material, self.at(points), self.number if number is None else number, tint, self.distance)
 
 
 def _box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:

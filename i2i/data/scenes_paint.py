@@ -307,7 +307,7 @@ def _fill_sky(view: View, colour: np.ndarray, glow: np.ndarray) -> None:
 
 def _fill_lake(view: View, colour: np.ndarray) -> None:
     """Show what stands beyond the far shore upside down: rippled in summer, dull under the ice in winter."""
-    wet, light, height = view.of("water"), view.light, colour.shape[1]
+    wet, height = view.of("water"), colour.shape[1]
     rows, columns = np.flatnonzero(wet.any(1)), np.flatnonzero(wet.any(0))
     if not len(rows):
         return
@@ -322,16 +322,22 @@ def _fill_lake(view: View, colour: np.ndarray) -> None:
     source = (x + 0.3 * ripple) * height, (bank - 2.6 * depth + ripple) * height
     mirrored = np.stack([cv2.remap(p, *source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for p in colour])
     if view.winter:
-        mirrored = np.stack([cv2.blur(plane, (height // 96 * 2 + 1, height // 24 * 2 + 1)) for plane in mirrored])
-        drift = np.clip(waves * 1.3 - 0.1, 0, 0.8)
-        body = ICE * (light.shade * 0.4 + light.sun * 0.6) + 0.14 * (np.abs(view.noise.coarse[part]) < 0.022)
-        _mix(body, SNOW * light.sun, drift)
-        share = 0.38 * (1 - drift)
+        body = _ice(view, part, mirrored, waves)
     else:
-        body = LAKE * light.sun + 0.05 * waves
-        share = np.clip(0.80 - 2.6 * depth, 0.35, 0.80)
-    _mix(body, mirrored, share)
+        body = LAKE * view.light.sun + 0.05 * waves
+        _mix(body, mirrored, np.clip(0.80 - 2.6 * depth, 0.35, 0.80))
     np.copyto(colour[:, part[0], part[1]], body, where=wet[part])
+
+
+def _ice(view: View, part: tuple[slice, slice], mirrored: np.ndarray, waves: np.ndarray) -> np.ndarray:
+    """The frozen lake: cracks, drifts of snow, and between them a dull reflection."""
+    light, height = view.light, len(view.y)
+    drift = np.clip(waves * 1.3 - 0.1, 0, 0.8)
+    body = ICE * (light.shade * 0.4 + light.sun * 0.6) + 0.14 * (np.abs(view.noise.coarse[part]) < 0.022)
+    _mix(body, SNOW * light.sun, drift)
+    dull = np.stack([cv2.blur(plane, (height // 96 * 2 + 1, height // 24 * 2 + 1)) for plane in mirrored])
+    _mix(body, dull, 0.38 * (1 - drift))
+    return body
 
 
 def _developed(colour: np.ndarray) -> np.ndarray:

@@ -51,3 +51,10 @@ def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Te
         patches = logits[0].numel()
         norm = (gradient.flatten(1).square().sum(1) / patches + 1e-16).sqrt()  # the root has no slope at exactly 0
         return 0.5 * (norm - 1).square().mean()
+
+
+def penalty_terms(kind: GanName, weight: float, discriminator: nn.Module, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """{"gp": the weighted penalty} for wgan-gp, else nothing: a pass in vain would still move batch-norm statistics."""
+    if kind != "wgan-gp" or weight == 0:
+        return {}
+    return {"gp": weight * gradient_penalty(discriminator, real, fake)}

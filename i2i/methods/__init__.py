@@ -1,9 +1,8 @@
 """The methods by name. Importing this costs nothing: a method's own file, and torch, load when it is chosen."""
 
-import difflib
 from typing import NamedTuple
 
-from i2i.errors import UserError
+from i2i.errors import UserError, meant
 
 
 class Row(NamedTuple):
@@ -29,7 +28,5 @@ METHODS = {
 def chosen(name: str) -> Row:
     """The row of a method. Raises UserError with the nearest name for one that does not exist."""
     if name not in METHODS:
-        close = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(METHODS)}"
-        raise UserError(f"there is no method '{name}'", hint)
+        raise UserError(f"there is no method '{name}'", meant(name, METHODS) or f"there are: {', '.join(METHODS)}")
     return METHODS[name]

@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from i2i.errors import UserError
-from i2i.losses.adversarial import GanName, discriminator_losses, generator_loss, gradient_penalty
+from i2i.losses.adversarial import GanName, discriminator_losses, generator_loss, penalty_terms
 from i2i.losses.history import History
 from i2i.losses.matching import l1
 from i2i.method import Accepts, Method, Sheet, Update
@@ -15,13 +15,13 @@ from i2i.settings import Settings
 
 
 class CycleGANConfig(Settings):
-    """Defaults: the paper, sections 4 and 7.1, and the published PyTorch code where the paper is silent."""
+    """Defaults: the paper, sections 4 and 7, and the published PyTorch code where the paper is silent."""
 
-    generator: Generator = Generator(kind="resnet", blocks=9, norm="instance")  # 7.1: 9 blocks from 256 px on, 6 for 128
-    discriminator: Discriminator = Discriminator(layers=3, norm="instance")  # 7.1: patches of 70x70
+    generator: Generator = Generator(kind="resnet", blocks=9, norm="instance")  # 7.2: 9 blocks from 256 px on, 6 for 128
+    discriminator: Discriminator = Discriminator(layers=3, norm="instance")  # 7.2: patches of 70x70
     gan: GanName = "lsgan"  # section 4
-    lambda_x: float = Field(10.0, ge=0)  # section 4: lambda = 10, here for |F(G(x)) - x|
-    lambda_y: float = Field(10.0, ge=0)  # and for |G(F(y)) - y|
+    lambda_cycle_x: float = Field(10.0, ge=0)  # section 4: lambda = 10, here for |F(G(x)) - x|
+    lambda_cycle_y: float = Field(10.0, ge=0)  # and for |G(F(y)) - y|
     lambda_identity: float = Field(0.5, ge=0)  # times lambda; section 5.2 for paintings, the published code for all
     lambda_gp: float = Field(10.0, ge=0)  # only for wgan-gp: Gulrajani et al. 2017, section 4
     history: int = Field(50, ge=0)  # section 4: fakes that D is shown again
@@ -62,8 +62,8 @@ class CycleGAN(Method):
             fake_x, same_x = together(self.F, y, x)
             back_y, same_y = together(self.G, fake_x, y)
             identity = {
-                "identity_x": c.lambda_x * c.lambda_identity * l1(same_x, x),
-                "identity_y": c.lambda_y * c.lambda_identity * l1(same_y, y),
+                "identity_x": c.lambda_cycle_x * c.lambda_identity * l1(same_x, x),
+                "identity_y": c.lambda_cycle_y * c.lambda_identity * l1(same_y, y),
             }
         else:
             fake_x, identity = self.F(y), {}
@@ -72,8 +72,8 @@ class CycleGAN(Method):
             "G",
             gan_x=generator_loss(c.gan, self.D_X(fake_x)),
             gan_y=generator_loss(c.gan, self.D_Y(fake_y)),
-            cycle_x=c.lambda_x * l1(back_x, x),
-            cycle_y=c.lambda_y * l1(back_y, y),
+            cycle_x=c.lambda_cycle_x * l1(back_x, x),
+            cycle_y=c.lambda_cycle_y * l1(back_y, y),
             **identity,
         )
         judged_x = self._judge("x", self.D_X, x, self.history_x.query(fake_x))
@@ -86,10 +86,8 @@ class CycleGAN(Method):
         """What one discriminator pays on real images and on old and new fakes."""
         real_logits, fake_logits = together(D, real, fake)
         real_loss, fake_loss = discriminator_losses(self.config.gan, real_logits, fake_logits)
-        losses = {f"real_{side}": real_loss, f"fake_{side}": fake_loss}
-        if self.config.gan == "wgan-gp" and self.config.lambda_gp:
-            losses[f"gp_{side}"] = self.config.lambda_gp * gradient_penalty(D, real, fake)
-        return losses
+        penalty = penalty_terms(self.config.gan, self.config.lambda_gp, D, real, fake)
+        return {f"{name}_{side}": loss for name, loss in {"real": real_loss, "fake": fake_loss, **penalty}.items()}
 
     def sheet(self, batch: tuple[Tensor, Tensor]) -> Sheet:
         x, y = batch
@@ -99,7 +97,7 @@ class CycleGAN(Method):
     def translate(self, x: Tensor, *, reverse: bool = False) -> Tensor:
         return (self.F if reverse else self.G)(x)
 
-    def accepts(self, *, reverse: bool = False) -> Accepts:
+    def accepts(self) -> Accepts:
         return self.config.generator.accepts()
 
     def smallest_crop(self) -> int:

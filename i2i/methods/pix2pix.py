@@ -1,13 +1,11 @@
 """pix2pix: Image-to-Image Translation with Conditional Adversarial Networks (Isola, Zhu, Zhou, Efros 2017,
 arXiv:1611.07004)."""
 
-from typing import Any
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from i2i.losses.adversarial import GanName, discriminator_losses, generator_loss, gradient_penalty
+from i2i.losses.adversarial import GanName, discriminator_losses, generator_loss, penalty_terms
 from i2i.losses.matching import l1
 from i2i.method import Accepts, Method, Sheet, Update
 from i2i.methods.parts import Discriminator, Generator, Initial
@@ -16,14 +14,14 @@ from i2i.settings import Settings
 
 
 class Pix2PixConfig(Settings):
-    """Defaults: the paper, section 3.3 and appendix 6.1, and the published PyTorch code where the paper is silent."""
+    """Defaults: the paper, sections 3 and 6, and the published PyTorch code where the paper is silent."""
 
     generator: Generator = Generator(kind="unet", depth=8, norm="batch", dropout=True)  # 6.1.1; dropout is the only noise
     discriminator: Discriminator = Discriminator(layers=3, norm="batch")  # 6.1.2: patches of 70x70
     gan: GanName = "vanilla"  # eq. 1
-    lambda_l1: float = Field(100.0, ge=0)  # section 3.3
+    lambda_l1: float = Field(100.0, ge=0)  # as published
     lambda_gp: float = Field(10.0, ge=0)  # only for wgan-gp: Gulrajani et al. 2017, section 4
-    initial: Initial = Initial()  # section 3.3: N(0, 0.02)
+    initial: Initial = Initial()  # 6.2: N(0, 0.02)
 
 
 class Pix2Pix(Method):
@@ -50,9 +48,7 @@ class Pix2Pix(Method):
 
         fake_logits, real_logits = together(self.D, fake_pair.detach(), real_pair)
         real_loss, fake_loss = discriminator_losses(c.gan, real_logits, fake_logits)
-        penalty: dict[str, Any] = {}
-        if c.gan == "wgan-gp" and c.lambda_gp:  # a pass for nothing would still move batch-norm statistics
-            penalty["gp"] = c.lambda_gp * gradient_penalty(self.D, real_pair, fake_pair)
+        penalty = penalty_terms(c.gan, c.lambda_gp, self.D, real_pair, fake_pair)
         update("D", real=real_loss, fake=fake_loss, **penalty)
 
         update("G", gan=generator_loss(c.gan, self.D(fake_pair)), l1=c.lambda_l1 * l1(fake, y))
@@ -63,10 +59,10 @@ class Pix2Pix(Method):
         return {"input": x, "output": self.translate(x), "target": y}
 
     def translate(self, x: Tensor, *, reverse: bool = False) -> Tensor:
-        """Batch norm uses the statistics of each image, as published (section 3.4). Dropout is off: one input, one output."""
+        """Batch norm uses the statistics of each image, as published (section 3.3). Dropout is off: one input, one output."""
         return self.G(x)
 
-    def accepts(self, *, reverse: bool = False) -> Accepts:
+    def accepts(self) -> Accepts:
         return self.config.generator.accepts()
 
     def smallest_crop(self) -> int:

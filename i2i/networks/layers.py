@@ -28,7 +28,7 @@ class InstanceNorm2d(nn.Module):
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch norm that can also use the statistics of each image alone.
 
-    pix2pix translates with the statistics of the image at hand (Isola et al. 2017, section 3.4), not with running ones, which
+    pix2pix translates with the statistics of the image at hand (Isola et al. 2017, section 3.3), not with running ones, which
     batches of one image estimate badly. With `use_image_statistics` every image is treated so in eval mode, whatever the batch.
     """
 
@@ -123,7 +123,11 @@ def with_image_statistics(network: nn.Module) -> nn.Module:
 
 
 def together(network: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """The network on each input, in one pass where that changes nothing (fewer, larger kernels), else one after another."""
-    if not is_per_image(network) or len({x.shape[1:] for x in inputs}) > 1:
+    """The network on each input, in one pass where that changes nothing and pays.
+
+    On a GPU it means fewer, larger kernels. On a CPU it was measured to gain nothing and to need more memory at once, so there
+    the passes follow each other.
+    """
+    if inputs[0].device.type == "cpu" or not is_per_image(network) or len({x.shape[1:] for x in inputs}) > 1:
         return tuple(network(x) for x in inputs)
     return network(torch.cat(inputs)).split([len(x) for x in inputs])

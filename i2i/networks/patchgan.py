@@ -8,7 +8,7 @@ from i2i.networks.layers import NormName, needs_bias, norm_layer
 class PatchGAN(nn.Module):
     """(B, C, H, W) -> logits (B, 1, h, w), one for each overlapping patch: 16, 34, 70, 142 or 286 pixels for 1 to 5 `layers`.
 
-    The first convolution has no norm; the last `layers + 1` have stride 1 from the second last on.
+    The first convolution has no norm; the last two have stride 1.
     """
 
     def __init__(self, in_channels: int, *, layers: int = 3, width: int = 64, norm: NormName = "batch"):

@@ -1,10 +1,8 @@
-"""The residual generator of CycleGAN (Zhu et al. 2017, section 7.1, after Johnson et al. 2016), with the published keys."""
+"""The residual generator of CycleGAN (Zhu et al. 2017, section 7.2, after Johnson et al. 2016), with the published keys."""
 
 from torch import Tensor, nn
 
 from i2i.networks.layers import NormName, ReflectionPad2d, ResizeConv2d, UpsampleName, needs_bias, norm_layer
-
-HALVINGS = 2
 
 
 class ResNet(nn.Module):
@@ -35,7 +33,7 @@ class ResNet(nn.Module):
                 return ResizeConv2d(inside, outside, bias=bias)
             return nn.ConvTranspose2d(inside, outside, 3, stride=2, padding=1, output_padding=1, bias=bias)
 
-        inner = width * 2**HALVINGS
+        inner = 4 * width
         layers = [ReflectionPad2d(3), *normed(nn.Conv2d(in_channels, width, 7, bias=bias), width)]
         for c in (width, 2 * width):
             layers += normed(nn.Conv2d(c, 2 * c, 3, stride=2, padding=1, bias=bias), 2 * c)

@@ -1,22 +1,24 @@
-"""An exponential moving average of the generators' weights (Karras et al. 2018, arXiv:1710.10196, section 7.2 of its code)."""
+"""An exponential moving average of the generators' weights, as used for GANs by Karras et al. 2018 (arXiv:1710.10196)."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from i2i.method import Method
 
 
 class Average:
-    """Shadows of the floating parameters of some networks; statistics and other buffers are copied, not averaged.
+    """Shadows of the parameters of a method's generators; statistics and other buffers are copied, not averaged.
 
-    theta' <- decay * theta' + (1 - decay) * theta after every step. Early on the decay is (1 + step)/(10 + step) at most, so
-    that the random start is forgotten. With decay 0 the average is the weights themselves, and nothing is kept.
+    theta' <- decay * theta' + (1 - decay) * theta after every step. Early on the decay is (1 + step)/(10 + step) at most, as in
+    TensorFlow's ExponentialMovingAverage, so that the random start is forgotten. With decay 0 nothing is kept.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module], decay: float):
-        self.networks, self.decay = networks, decay
-        self.shadow = {name: tensor.detach().clone() for name, tensor in self._live().items()} if decay else {}
+    def __init__(self, method: Method, decay: float):
+        self.method, self.decay = method, decay
+        self.shadow = {name: tensor.detach().clone() for name, tensor in method.generator_weights().items()} if decay else {}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -24,8 +26,8 @@ class Average:
         if not self.decay:
             return
         decay = min(self.decay, (1 + step) / (10 + step))
-        live = self._live()
-        averaged = [name for name, _ in self._parameters()]
+        live = self.method.generator_weights()
+        averaged = [name for name, _ in self.method.named_parameters() if name in live]
         torch._foreach_lerp_([self.shadow[n] for n in averaged], [live[n] for n in averaged], 1 - decay)
         for name in self.shadow.keys() - set(averaged):
             self.shadow[name].copy_(live[name])
@@ -33,7 +35,7 @@ class Average:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Within the block the networks hold the average; afterwards their own weights again."""
-        live = self._live()
+        live = self.method.generator_weights()
         kept = {name: live[name].detach().clone() for name in self.shadow}
         _copy(self.shadow, live)
         try:
@@ -41,17 +43,15 @@ class Average:
         finally:
             _copy(kept, live)
 
+    def weights(self) -> dict[str, Tensor]:
+        """What `translate` uses: the average where one is kept, else the generators' own weights."""
+        return self.shadow or self.method.generator_weights()
+
     def state_dict(self) -> dict[str, Tensor]:
         return self.shadow
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         _copy(state, self.shadow)
-
-    def _live(self) -> dict[str, Tensor]:
-        return {f"{name}.{key}": t for name, network in self.networks.items() for key, t in network.state_dict().items()}
-
-    def _parameters(self) -> list[tuple[str, nn.Parameter]]:
-        return [(f"{name}.{key}", p) for name, network in self.networks.items() for key, p in network.named_parameters()]
 
 
 @torch.no_grad()

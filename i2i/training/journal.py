@@ -25,28 +25,28 @@ class Journal:
         """run: the folder to write to; None: nothing is written (ranks other than the first)."""
         self.run = run
         self.sums: dict[str, Tensor] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}
         self.board = Board(run / TENSORBOARD) if run else None
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
         """Take in the losses of one step."""
         for name, value in terms.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
-        self.count += 1
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
         """The mean of each loss since the last line. Raises `Diverged` if one is not finite."""
         if not self.sums:
             return {}
-        values = (torch.stack(list(self.sums.values())) / self.count).tolist()
-        means = dict(zip(self.sums, values, strict=True))
+        sums = torch.stack(list(self.sums.values())).tolist()
+        means = {name: total / self.counts[name] for name, total in zip(self.sums, sums, strict=True)}
         require_finite(means)
         return means
 
     def line(self, where: Mapping[str, float], rates: Mapping[str, float]) -> dict[str, float]:
         """Write the means and the learning rates under `where` (its "step" and more), and start anew. Returns the means."""
         means = self.means()
-        self.sums, self.count = {}, 0
+        self.sums, self.counts = {}, {}
         if self.run and self.board:
             values = {**means, **{f"lr/{player}": rate for player, rate in rates.items()}}
             _append(self.run / METRICS, f"{json.dumps({**where, **values})}\n".encode())
@@ -63,15 +63,15 @@ class Journal:
         path = self.run / METRICS if self.run else None
         if path and path.exists():
             atomic.write_text(path, "".join(f"{json.dumps(row)}\n" for row in rows(path) if row["step"] <= step))
-        if self.board and step:
+        if self.board and self.board.path.parent.exists():
             self.board.rewind(step)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sums": {name: value.cpu() for name, value in self.sums.items()}, "count": self.count}
+        return {"sums": {name: value.cpu() for name, value in self.sums.items()}, "counts": self.counts}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
         self.sums = {name: value.to(device) for name, value in state["sums"].items()}
-        self.count = state["count"]
+        self.counts = dict(state["counts"])
 
 
 class Board:

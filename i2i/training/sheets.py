@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -40,6 +41,4 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def cat(sheets: Sequence[Sheet]) -> Sheet:
     """Sheets of one image each as one sheet."""
-    import torch
-
     return {name: torch.cat([sheet[name].detach().float().cpu() for sheet in sheets]) for name in sheets[0]}

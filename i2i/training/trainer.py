@@ -3,8 +3,9 @@
 import math
 import signal
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
+from shlex import quote
 from typing import Any, Protocol
 
 import torch
@@ -20,6 +21,7 @@ from i2i.method import Method
 from i2i.training import checkpoint, sheets
 from i2i.training.average import Average
 from i2i.training.journal import Journal
+from i2i.training.memory import keep_freed_memory
 from i2i.training.precision import Precision
 from i2i.training.ranks import Ranks
 from i2i.training.schedule import factor
@@ -65,7 +67,7 @@ class Trainer:
             precision=precision,
             ranks=ranks,
         )
-        self.average = Average(method.generators(), settings.ema)
+        self.average = Average(method, settings.ema)
         self.journal = Journal(folder if ranks.is_first else None)
         self.step, self.seconds = 0, 0.0
 
@@ -90,7 +92,13 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end. Raises `Interrupted` after a signal and `Diverged` for a loss that is not finite."""
+        with atomic.locked(self.folder / ".lock") if self.ranks.is_first else nullcontext():
+            self._run()
+
+    def _run(self) -> None:
         self._go_on()
+        if self.precision.device.type == "cpu":
+            keep_freed_memory()
         if self.settings.compile:
             for network in {n for player in self.method.players().values() for n in player}:
                 network.compile()
@@ -121,7 +129,7 @@ class Trainer:
                 self.method.step(self._floats(next(supply)), self.update)
             self.step += 1
             self.average.update(self.step)
-            self.journal.add(self.update.terms)
+            self.journal.add(self.update.taken_terms())
             self.seconds, clock = self.seconds + time.monotonic() - clock, time.monotonic()
 
             # Tell.
@@ -140,7 +148,7 @@ class Trainer:
             if stopping and self.step < total:
                 raise Interrupted(
                     f"stopped by a signal after step {self.step} of {total}; everything is saved",
-                    f"i2i resume {self.folder}",
+                    self._resume_command(self.ranks.count),
                     signal=stop.signal or signal.SIGTERM,
                 )
 
@@ -187,13 +195,14 @@ class Trainer:
             return
         state = {
             "step": self.step,
+            "ranks": self.ranks.count,
             "seconds": self.seconds,
             "update": self.update.state_dict(),
             "average": self.average.state_dict(),
             "journal": self.journal.state_dict(),
             "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []},
         }
-        checkpoint.export(self.folder / checkpoint.MODEL, translation_weights(self.method, self.average), self.about)
+        checkpoint.export(self.folder / checkpoint.MODEL, self.average.weights(), self.about)
         checkpoint.save(self.folder, self.step, self.method.state_dict(), state, self.about, self.settings.keep)
 
     def _require_finite(self) -> None:
@@ -204,7 +213,7 @@ class Trainer:
             require_finite_weights(self.method)
         except Diverged as error:
             found = error
-        if any(self.ranks.any(found is not None)):
+        if self.ranks.any(found is not None)[0]:
             raise found or Diverged("a loss of another process is not finite")
 
     def _go_on(self) -> None:
@@ -216,6 +225,7 @@ class Trainer:
         last = checkpoint.latest(self.folder)
         if last:
             weights, about, state = checkpoint.load(last)
+            self._require_ranks(state["ranks"])
             try:
                 self._restore(weights, state)
             except (RuntimeError, ValueError, KeyError) as error:  # how torch's modules, optimizers and dicts say it
@@ -226,6 +236,18 @@ class Trainer:
                 ) from error
             self._compare_data(about)
         self.journal.rewind(self.step)
+
+    def _require_ranks(self, count: int) -> None:
+        """The order of the data, and what a step is, depend on how many processes there are."""
+        if count != self.ranks.count:
+            raise UserError(
+                f"'{self.folder}' was trained by {count} processes, and now there are {self.ranks.count}",
+                self._resume_command(count),
+            )
+
+    def _resume_command(self, count: int) -> str:
+        command = f"i2i resume {quote(str(self.folder))}"
+        return command if count == 1 else f"torchrun --nproc-per-node {count} -m {command}"
 
     def _restore(self, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
         if bool(state["average"]) != bool(self.average.decay):
@@ -241,6 +263,10 @@ class Trainer:
         torch.set_rng_state(state["rng"]["cpu"])
         if len(state["rng"]["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+        else:
+            self.watcher.say(
+                "warning: there are other GPUs than before, so noise drawn on them will not be what it would have been"
+            )
 
     def _compare_data(self, about: dict[str, Any]) -> None:
         """The order of the samples follows from which images there are: say so if they are not those of before."""
@@ -265,10 +291,3 @@ def require_finite_weights(method: Method) -> None:
     for name, tensor in method.state_dict().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise Diverged(f"the weight {name} is not finite")
-
-
-def translation_weights(method: Method, average: Average) -> dict[str, Tensor]:
-    """The weights that `translate` uses: of the generators only, and their average where one is kept."""
-    if average.decay:
-        return average.state_dict()
-    return {f"{name}.{key}": t for name, network in method.generators().items() for key, t in network.state_dict().items()}

@@ -16,8 +16,8 @@ class Updater:
     """One Adam for each player. A call sums the losses and takes one step for exactly the named players.
 
     The gradients are those of the classic code that freezes and unfreezes networks, bit for bit and at the same cost, since
-    `backward(inputs=...)` visits nothing else; no stray gradient stays behind. `terms` holds the detached losses of the last
-    step as "player/name".
+    `backward(inputs=...)` visits nothing else; no stray gradient stays behind. `terms` holds the detached losses as
+    "player/name", until `taken_terms` hands them out.
     """
 
     def __init__(
@@ -31,6 +31,7 @@ class Updater:
         precision: Precision | None = None,
         ranks: Ranks | None = None,
     ):
+        self.betas = betas
         self.precision = precision or Precision("fp32", torch.device("cpu"))
         self.ranks, self.clip = ranks or Ranks(), clip
         self.networks = method.players()
@@ -53,9 +54,10 @@ class Updater:
                 group["lr"] = self.rates[name] * factor
 
     def __call__(self, *players: str, **losses: Tensor) -> None:
-        self.terms |= {f"{'+'.join(players)}/{name}": loss.detach() for name, loss in losses.items()}
+        terms = {f"{'+'.join(players)}/{name}": loss.detach() for name, loss in losses.items()}
         if self.precision.device.type == "cpu":  # elsewhere asking would make the host wait at every step
-            require_finite(self.terms)
+            require_finite(terms)
+        self.terms |= terms
         parameters = [p for player in players for p in self.parameters[player]]
 
         with torch.autocast(self.precision.device.type, enabled=False):
@@ -73,6 +75,11 @@ class Updater:
         self.scaler.update()
         # One autocast region spans the whole step, and it would go on using the weights it cast before this update.
         torch.clear_autocast_cache()
+
+    def taken_terms(self) -> dict[str, Tensor]:
+        """The losses since this was last asked; those of a player who sat out are not among them."""
+        terms, self.terms = self.terms, {}
+        return terms
 
     def _require_reached(self, players: tuple[str, ...], losses: Mapping[str, Tensor]) -> None:
         """`backward(inputs=...)` passes silently over parameters that no loss depends on; they would never learn."""
@@ -92,6 +99,8 @@ class Updater:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+            for group in optimizer.param_groups:  # settings are those of now; only the moments are those of then
+                group["betas"], group["fused"] = self.betas, optimizer.defaults["fused"]
         self.scaler.load_state_dict(state["scaler"])
 
 

@@ -70,3 +70,10 @@ def test_show_of_an_unfinished_run_says_how_to_go_on(i2i, photos, small):
     file = photos.parent / "work" / "runs" / "pix2pix-photos-001" / "config.yaml"
     file.write_text(file.read_text().replace("steps: 2\n", "steps: 4\n"))
     assert i2i("show", "runs/pix2pix-photos-001").err == "next: i2i resume runs/pix2pix-photos-001\n"
+
+
+def test_show_of_a_run_that_was_shortened_takes_it_as_finished_and_quotes_its_name(i2i, photos, small):
+    i2i("train", "pix2pix", "--config", small, "--data", photos, "--out", "my run")
+    file = photos.parent / "work" / "my run" / "config.yaml"
+    file.write_text(file.read_text().replace("steps: 2\n", "steps: 1\n"))
+    assert i2i("show", "my run").err == "next: i2i translate 'my run' FOLDER -o OUT\n"

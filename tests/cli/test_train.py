@@ -154,6 +154,18 @@ def test_resuming_a_finished_run_is_no_error(train, i2i):
     assert "'run' is trained to its end: there is nothing to do" in done.err
 
 
+def test_a_damaged_image_is_found_before_training_and_not_looked_for_again_by_resume(train, i2i, photos):
+    train("--out", "run")
+    image = photos / "train" / "1.png"
+    image.write_bytes(image.read_bytes()[:500])
+    done = train()
+    assert done.status == 2
+    assert f"error: 1 image cannot be read: '{image}'" in done.err
+    assert done.err.splitlines()[-1].startswith(f"hint: i2i data check {photos}")
+    assert not Path("runs").exists()
+    assert i2i("resume", "run").status == 0
+
+
 def test_a_damaged_checkpoint_is_named_with_what_to_do(train, i2i):
     train("--out", "run")
     file = Path("run/config.yaml")

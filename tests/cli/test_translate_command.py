@@ -284,3 +284,23 @@ def test_kill_9_leaves_no_partial_file_under_a_final_name(i2i, model, tmp_path):
 def test_the_help_does_not_load_torch():
     code = "import sys; import i2i.cli.translate; assert 'torch' not in sys.modules and 'rich' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_run_is_what_comes_next_and_a_bare_model_is_not(i2i, model, tmp_path, monkeypatch, capfd):
+    good("in/a.png")
+    assert "next:" not in i2i("in", "-o", "bare").err
+    run = tmp_path / "my run"
+    run.mkdir()
+    (run / "model.safetensors").write_bytes(model.read_bytes())
+    (run / "config.yaml").write_text("method: cyclegan")
+    for words, status, comes in ((["in"], 0, True), (["in", "--json"], 0, False), (["in", "missing.png"], 2, False)):
+        monkeypatch.setattr(sys, "argv", ["i2i", "translate", "my run", *words, "-o", f"out{len(words)}{comes}"])
+        try:
+            cli.main()
+            ended = 0
+        except SystemExit as end:
+            ended = end.code or 0
+        said = capfd.readouterr()
+        assert ended == status
+        assert said.err.endswith("next: i2i show 'my run'\n") == comes
+        assert "next:" not in said.out

@@ -176,6 +176,13 @@ def test_a_file_too_narrow_for_two_is_an_error(tmp_path):
     assert report.crop is None
 
 
+def test_no_usual_crop_fits_into_images_of_20_pixels(tmp_path):
+    noise(tmp_path / "train" / "1.png", (40, 20))
+    report = looked(tmp_path, layout="side-by-side", size=None)
+    assert report.crop is None
+    assert any("--size 32 enlarges them least" in finding.do for finding in report.findings)
+
+
 def test_images_smaller_than_the_crop_are_told_with_a_size_that_fits(two):
     (finding,) = looked(two, size=64).findings
     assert finding.what == "24 files are smaller than the crop of 64 pixels"
@@ -205,7 +212,7 @@ def test_values_that_fill_a_corner_of_their_type_are_told_with_the_setting_that_
     for file in [*(two / "trainA").iterdir(), *(two / "testA").iterdir()]:
         noise(file, channels=1, dtype="uint16", top=4000)
     (finding,) = looked(two).findings
-    assert finding.what.startswith("side A has 16-bit files, but no value above ")
+    assert finding.what.startswith("side A is 16-bit grey, but has no value above ")
     given = from_assignments([finding.do.split("'")[1]]).tree["data"]
     assert DataSettings(**given).x == Domain(channels=1, dtype="uint16", high=4095)
 

@@ -38,7 +38,7 @@ def test_the_penalty_is_paid_once_a_side_and_only_with_a_weight(tiny, pair, reco
 
 def test_every_term_has_its_weight_and_its_images(tiny, pair, recording) -> None:
     x, y = pair(batch=2)
-    update, method = recording(), tiny("cyclegan", lambda_x=3, lambda_y=5, lambda_identity=0.5)
+    update, method = recording(), tiny("cyclegan", lambda_cycle_x=3, lambda_cycle_y=5, lambda_identity=0.5)
     s = method.step((x, y), update)
     expected = {
         "G/cycle_x": 3 * l1(s["F(G(x))"], x),
@@ -201,6 +201,6 @@ def test_the_published_defaults() -> None:
     counts = {name: [sum(p.numel() for p in n.parameters()) for n in networks] for name, networks in method.players().items()}
     assert counts == {"G": [11_378_179] * 2, "D": [2_764_737] * 2}
     m = config.model
-    assert (m.gan, m.lambda_x, m.lambda_y, m.lambda_identity, m.history) == ("lsgan", 10, 10, 0.5, 50)
+    assert (m.gan, m.lambda_cycle_x, m.lambda_cycle_y, m.lambda_identity, m.history) == ("lsgan", 10, 10, 0.5, 50)
     assert (method.accepts().stride, method.accepts().halo, method.smallest_crop(), method.reversible) == (4, 84, 24, True)
     assert set(method.generators()) == {"G", "F"}

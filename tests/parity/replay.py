@@ -156,7 +156,11 @@ def settings_of(about: dict[str, Any]) -> dict[str, Any]:
     }
     if about["method"] == "pix2pix":
         return {**shared, "lambda_l1": options["lambda_L1"]}
-    weights = {"lambda_x": options["lambda_A"], "lambda_y": options["lambda_B"], "lambda_identity": options["lambda_identity"]}
+    weights = {
+        "lambda_cycle_x": options["lambda_A"],
+        "lambda_cycle_y": options["lambda_B"],
+        "lambda_identity": options["lambda_identity"],
+    }
     return {**shared, **weights, "history": options["pool_size"]}
 
 

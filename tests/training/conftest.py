@@ -12,7 +12,7 @@ from i2i import models, runs
 from i2i.config import Layer, from_assignments
 from i2i.training.trainer import Trainer
 
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.append(str(Path(__file__).parent))
 import kills
 
 KIND = {"pix2pix": "paired", "cyclegan": "unpaired"}

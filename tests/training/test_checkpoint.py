@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-import kills  # in tests/benchmarks
+import kills
 import pytest
 import torch
 

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-import kills  # in tests/benchmarks
+import kills
 import pytest
 import torch
 

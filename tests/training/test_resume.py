@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-import kills  # in tests/benchmarks
+import kills
 import pytest
 
 from i2i import models, runs
@@ -79,7 +79,7 @@ def test_a_run_killed_between_its_last_log_line_and_its_last_checkpoint_repeats_
 
 
 def test_sigkill_at_random_moments_and_inside_a_save_changes_no_byte(new_run, trainer_of):
-    """tests/benchmarks/kills.py does the same with many more kills."""
+    """tests/training/kills.py does the same with many more kills."""
     alone, killed = new_run("cyclegan", "alone", steps=80), new_run("cyclegan", "killed", steps=80)
     trainer_of(alone).run()
     kills.kill_inside_save(kills.resume(killed), killed)

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-import kills  # in tests/benchmarks
+import kills
 import pytest
 
 from i2i.errors import Interrupted

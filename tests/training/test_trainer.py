@@ -6,11 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
-import kills  # in tests/benchmarks
+import kills
 import pytest
 import torch
 
-from i2i import models, runs
+from i2i import atomic, models, runs
 from i2i.errors import Diverged, OutOfResources, UserError
 from i2i.methods.pix2pix import Pix2Pix
 from i2i.training import checkpoint
@@ -52,9 +52,9 @@ def test_a_run_in_epochs_is_as_long_as_its_data_says(new_run, trainer_of):
 def test_what_a_killed_process_left_half_written_is_swept_at_the_next_start(new_run, trainer_of):
     run = new_run("pix2pix", steps=1)
     left = [
-        run / ".i2i-tmp-999999999-aa.safetensors",
-        run / "checkpoints" / ".i2i-tmp-999999999-bb",
-        run / "samples" / ".i2i-tmp-999999999-cc.png",
+        run / f"{atomic.MARK}{atomic.HOST}-999999999-aa.safetensors",
+        run / "checkpoints" / f"{atomic.MARK}{atomic.HOST}-999999999-bb",
+        run / "samples" / f"{atomic.MARK}{atomic.HOST}-999999999-cc.png",
     ]
     left[1].mkdir(parents=True)
     left[2].parent.mkdir()

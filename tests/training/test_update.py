@@ -146,10 +146,10 @@ def classic_cyclegan(m: Method, batch: tuple[Tensor, Tensor], optimizers: dict[s
         optimizers["G"],
         generator_loss(c.gan, m.D_X(fake_x)),
         generator_loss(c.gan, m.D_Y(fake_y)),
-        c.lambda_x * l1(back_x, x),
-        c.lambda_y * l1(back_y, y),
-        c.lambda_x * c.lambda_identity * l1(same_x, x),
-        c.lambda_y * c.lambda_identity * l1(same_y, y),
+        c.lambda_cycle_x * l1(back_x, x),
+        c.lambda_cycle_y * l1(back_y, y),
+        c.lambda_cycle_x * c.lambda_identity * l1(same_x, x),
+        c.lambda_cycle_y * c.lambda_identity * l1(same_y, y),
     )
     freeze(m.D_X, m.D_Y, frozen=False)
     losses: list[Tensor] = []

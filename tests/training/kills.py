@@ -1,6 +1,6 @@
 """Kill a training run again and again and resume it: by how many bytes does it end different from one that is left alone?
 
-    python tests/benchmarks/kills.py --method cyclegan --kills 20 --inside 4
+    python tests/training/kills.py --method cyclegan --kills 20 --inside 4
 
 Kills fall at random moments, `--inside` of them while a checkpoint is being written. Runs on the CPU, without a network.
 """
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from i2i import atomic
 from i2i.training import checkpoint, journal
 
 PATIENCE = 120.0
@@ -135,7 +136,7 @@ def _lines(run: Path) -> int:
 
 
 def _half_written(folder: Path) -> bool:
-    return any(name.startswith(".i2i-tmp-") for name in os.listdir(folder))  # noqa: PTH208 (the quickest look)
+    return any(name.startswith(atomic.MARK) for name in os.listdir(folder))  # noqa: PTH208 (the quickest look)
 
 
 def _wait(process: subprocess.Popen, seen: Any) -> None:
