@@ -130,4 +130,9 @@ def together(network: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
     """
     if inputs[0].device.type == "cpu" or not is_per_image(network) or len({x.shape[1:] for x in inputs}) > 1:
         return tuple(network(x) for x in inputs)
+    return in_one_pass(network, *inputs)
+
+
+def in_one_pass(network: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """The network on all inputs, each (B, C, H, W), as one batch, and its answers taken apart again."""
     return network(torch.cat(inputs)).split([len(x) for x in inputs])

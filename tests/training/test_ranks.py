@@ -153,7 +153,7 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step_and_the_run_goes_on(tmp
     processes[1].send_signal(signal.SIGTERM)
     (first, _, said), (second, _, silent) = ended(processes)
     assert (first, second) == (143, 143)
-    assert f"hint: i2i resume {run}" in said
+    assert f"hint: torchrun --nproc-per-node 2 -m i2i resume {run}" in said
     assert silent == ""
     assert checkpoint.latest(run) is not None
 

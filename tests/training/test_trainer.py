@@ -24,7 +24,7 @@ def test_a_run_writes_its_log_sheets_checkpoints_and_model(new_run, trainer_of):
     run = new_run("cyclegan", "run", "train.sample_every=4", "train.keep=2")
     trainer_of(run).run()
     assert sorted(f.name for f in run.iterdir()) == [
-        "checkpoints", "config.yaml", "metrics.jsonl", "model.safetensors", "samples", "tensorboard",
+        ".lock", "checkpoints", "config.yaml", "metrics.jsonl", "model.safetensors", "samples", "tensorboard",
     ]  # fmt: skip
     assert sorted(f.name for f in (run / "samples").iterdir()) == [f"step-{step:09d}.png" for step in (0, 4, 6)]
     assert [f.name for f in checkpoint.steps(run)] == ["step-000000004", "step-000000006"]
