@@ -149,6 +149,11 @@ def explained(error: OSError, path: Path) -> Exception:
     """The same error, or one for people where the disk is full."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return error
+    if error.errno == errno.EFBIG:
+        return OutOfResources(
+            f"cannot write '{path}': {os.strerror(error.errno)}",
+            "larger files are not allowed here; `ulimit -f` says how large",
+        )
     there = next(folder for folder in path.absolute().parents if folder.exists())
     free = shutil.disk_usage(there).free / 1e6
     return OutOfResources(

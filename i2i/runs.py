@@ -5,7 +5,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 from i2i import atomic
 from i2i.config import CONFIG, Config, dump, flat, from_file
 from i2i.data import folders
-from i2i.data.check import unreadable
+from i2i.data.check import check
 from i2i.data.locate import locate, paced
 from i2i.data.reader import Reader, free_memory
 from i2i.data.samples import FixedSamples, PairedSamples, Samples, UnpairedSamples
@@ -47,7 +47,8 @@ class Prepared:
 def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, decode: bool = True) -> Prepared:
     """Find the data, settle what its values are, and check everything that can be checked before training.
 
-    Raises UserError for whatever would stop training later. `decode` looks for damaged images, as `data.check` asks.
+    Raises UserError for whatever would stop training later. `decode` also looks at every image, as
+    `i2i data check` does.
     """
     if not config.data.source:
         raise UserError("there is no data to train on", "--data FOLDER, or --data scenes for the built-in set")
@@ -63,18 +64,16 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, d
             f"no image in '{place}' has a partner of the same name", f"i2i data check {quote(place)} shows what lies there"
         )
 
-    (x, x_size), (y, y_size) = settle("x", train.a), settle("y", train.b)
+    x_side, y_side = ("B", "A") if config.data.direction == "BtoA" else ("A", "B")
+    stated = [side for side, domain in ((x_side, config.data.x), (y_side, config.data.y)) if domain]
+    x, y = settle("x", train.a), settle("y", train.b)
     changes = {"source": place, "layout": found.layout}
     config = config.replaced("the data", data=changes | {
         side: domain.model_dump() for side, domain in (("x", x), ("y", y)) if getattr(config.data, side) is None
     })  # fmt: skip
     _check_networks(config)
-    if decode and config.data.check:
-        few, shown = config.train.samples, held_out or train
-        files = [source.path for source in (*train.a, *train.b, *shown.a[:few], *shown.b[:few])]
-        group.tell(lambda: _check_images(place, files, say))
-    if min(*x_size, *y_size) < config.data.size:
-        notes.append(f"some images have a side of only {min(*x_size, *y_size)} pixels and are enlarged to {config.data.size}")
+    if decode:
+        group.tell(lambda: _check_images(config, kind, "".join(stated), say))
     budget = cache_budget(config)
     said = (
         found.said + (", B to A" if config.data.direction == "BtoA" else ""),
@@ -168,6 +167,7 @@ def summary(folder: Path) -> dict[str, Any]:
         "run": str(folder),
         "method": config.method,
         "data": config.data.source,
+        "direction": config.data.direction,
         "x": str(config.data.x) if config.data.x else None,
         "y": str(config.data.y) if config.data.y else None,
         "step": checkpoint.step_of(last) if last else 0,
@@ -197,15 +197,23 @@ def _oriented(sides: folders.Sides, kind: str, direction: str) -> tuple[folders.
     return (folders.Sides(sides.b, sides.a) if direction == "BtoA" else sides), notes
 
 
-def _check_images(place: str, files: Iterable[Path], say: Callable[[str], None]) -> str:
-    """Raise UserError where an image cannot be decoded. Returns nothing to tell."""
-    problems = unreadable(files, paced(say, "data: decoded", "images, to find damaged ones (data.check)"))
-    if problems:
-        (first, reason), number = next(iter(problems.items())), len(problems)
-        what = (
-            f"1 image cannot be read: '{first}'" if number == 1 else f"{number} images cannot be read, the first is '{first}'"
-        )
-        raise UserError(f"{what} ({reason})", f"i2i data check {quote(place)} says more; replace or remove what is damaged")
+def _check_images(config: Config, kind: Any, stated: str, say: Callable[[str], None]) -> str:
+    """Say what would hurt training, and raise UserError for what would stop it. Returns nothing to tell."""
+    report = check(
+        config.data.source,
+        config.data.layout,
+        kind=kind,
+        size=config.data.size,
+        thorough=config.data.check,
+        stated=stated,
+        on_progress=paced(say, "data: checked", "images"),
+    )
+    for finding in report.findings:
+        example = f", such as '{finding.files[0]}'" if finding.files else ""
+        if finding.severity == "error":
+            raise UserError(f"{finding.what}{example}", f"{finding.do}; i2i data check {quote(config.data.source)} shows all")
+        if finding.severity == "warning":
+            say(f"warning: {finding.what}{example}: {finding.do}")
     return ""
 
 

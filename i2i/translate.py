@@ -28,6 +28,7 @@ from i2i.training.precision import Precision, PrecisionName, choose_device, choo
 Direction = Literal["AtoB", "BtoA"]
 AnySource = str | Path | Image.Image | np.ndarray | Picture
 THREADS = 4  # that decode, and as many that encode
+DOUBLE = "translated whole, though the model was trained on halves of side-by-side images and it is twice as wide as high"
 PIXELS = 8 * 512 * 512
 """The most pixels in one batch, unless a batch size is given: beyond that nothing gets faster, only memory is used."""
 
@@ -52,12 +53,13 @@ class Record:
 
 @dataclass(frozen=True)
 class Way:
-    """One direction through a model: x goes in, y comes out."""
+    """One direction through a model: x goes in, y comes out. `from_halves`: it was trained on halves of double images."""
 
     x: Domain
     y: Domain
     accepts: Accepts
     reverse: bool
+    from_halves: bool
 
 
 @dataclass
@@ -90,14 +92,15 @@ class Translator:
     def way(self, direction: Direction | None = None) -> Way:
         """The direction that the model was trained in, or the other one where the method has learned that too."""
         model, trained = self.model, self.model.config.data.direction
+        halves = model.config.data.layout == "side-by-side"
         if direction in (None, trained):
-            return Way(model.x, model.y, model.method.accepts(), False)
+            return Way(model.x, model.y, model.method.accepts(), False, halves)
         if not model.method.reversible:
             raise UserError(
                 f"'{model.name}' translates {trained} only, as every {model.config.method} model goes one way",
                 f"train one for the other way: --set data.direction={direction}",
             )
-        return Way(model.y, model.x, model.method.accepts(), True)
+        return Way(model.y, model.x, model.method.accepts(), True, halves)
 
     def translate(self, source: AnySource, *, direction: Direction | None = None) -> Picture:
         """Translate one image: a file, Pillow's, an array of (H, W) or (H, W, C) uint8, uint16 or float32, or a Picture.
@@ -247,6 +250,8 @@ def _read(job: Job, way: Way) -> _Item:
     try:
         if not job.skip:
             picture = images.read(job.input)
+            if way.from_halves and picture.width == 2 * picture.height:
+                picture = replace(picture, notes=(*picture.notes, DOUBLE))
             with _naming(job):
                 item.padded = prepare(picture, way.x, way.y, way.accepts, FORMATS[job.output.suffix.lower()])
     except ImageError as error:

@@ -73,13 +73,20 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeyp
     assert done == ["fsync", "replace", "fsync"]  # the file, its new name, the folder that holds the name
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_is_said_with_the_name_and_the_free_space(tmp_path, code):
     with (
         pytest.raises(OutOfResources, match=rf"cannot write '{tmp_path / 'a'}': .* \(\d+ MB free\)"),
         atomic.replacing(tmp_path / "a"),
     ):
         raise OSError(code, os.strerror(code))
+
+
+def test_a_limit_on_file_sizes_is_not_taken_for_a_full_disk(tmp_path):
+    told = atomic.explained(OSError(errno.EFBIG, os.strerror(errno.EFBIG)), tmp_path / "a")
+    assert isinstance(told, OutOfResources)
+    assert "free" not in told.message
+    assert "ulimit -f" in (told.hint or "")
 
 
 def test_the_free_space_is_found_where_the_folder_is_not_there_yet(tmp_path):

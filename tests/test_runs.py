@@ -128,10 +128,10 @@ def test_only_the_first_of_several_processes_looks_for_the_data(prepared, data, 
             return str(data)
 
     monkeypatch.setattr(runs.ranks, "join", lambda: Second(1, 2))
-    for name in ("locate", "unreadable"):
+    for name in ("locate", "check"):
         monkeypatch.setattr(runs, name, lambda *_, **__: pytest.fail("the second process looked as well"))
     prepared()
-    assert len(asked) == 2, "the place, and whether all images can be read"
+    assert len(asked) == 2, "the place, and what would hurt training"
 
 
 @pytest.mark.parametrize(
@@ -156,22 +156,22 @@ def test_images_that_cannot_be_decoded_are_said_before_training(prepared, data):
         whole = (data / "train" / name).read_bytes()
         (data / "train" / name).write_bytes(whole[: len(whole) // 2])
     first = data / "train" / "1.png"
-    with pytest.raises(UserError, match=f"2 images cannot be read, the first is '{first}' \\(.+\\)$") as error:
+    with pytest.raises(UserError, match=f"2 files cannot be read: .+, such as '{first}'$") as error:
         prepared()
-    assert error.value.hint == f"i2i data check {data} says more; replace or remove what is damaged"
+    assert error.value.hint == f"replace or remove; training would stop there; i2i data check {data} shows all"
     (data / "train" / "2.png").write_bytes((data / "train" / "0.png").read_bytes())
-    with pytest.raises(UserError, match=f"1 image cannot be read: '{first}' "):
+    with pytest.raises(UserError, match=f"1 file cannot be read: .+, such as '{first}'"):
         prepared()
     assert prepared("data.check=false").config.data.check is False
 
 
-def test_an_image_that_is_only_shown_is_decoded_as_well(prepared, data):
+def test_held_out_images_are_decoded_as_well(prepared, data):
     (data / "val").mkdir()
     whole = (data / "train" / "0.png").read_bytes()
     for name, content in {"a.png": whole[: len(whole) // 2], "b.png": whole[: len(whole) // 2]}.items():
         (data / "val" / name).write_bytes(content)
-    with pytest.raises(UserError, match=r"1 image cannot be read: '.*a\.png'"):
-        prepared("train.samples=1")
+    with pytest.raises(UserError, match=r"2 files cannot be read: .*a\.png'"):
+        prepared()
 
 
 def test_memory_for_images_is_only_spoken_of_where_there_is_some(prepared):

@@ -19,7 +19,7 @@ from i2i.errors import NothingDone, OutOfResources, UserError
 from i2i.images import ImageError, Picture
 from i2i.method import Accepts
 from i2i.training import checkpoint
-from i2i.translate import Translator
+from i2i.translate import Translator, _read
 
 SIZES = [*((n, n) for n in range(1, 71)), *((n, 3) for n in range(255, 261)), (1, 4096), (4096, 1), (97, 131), (7, 251)]
 
@@ -422,6 +422,15 @@ def test_a_deep_image_in_a_shallow_file_and_alpha_without_a_place_are_told(trans
     (record,) = translator.translate_folder(tmp_path / "in", tmp_path / "out", format="jpg")
     assert record.status == "done"
     assert record.notes == ("16 bits became 8, since JPEG holds no more", "alpha dropped, since JPEG has none")
+
+
+def test_a_whole_double_image_is_noticed_where_halves_were_trained_on(translator, tmp_path):
+    way = replace(translator.way(), from_halves=True)
+    for name, shape in (("double.png", (16, 32, 3)), ("single.png", (16, 16, 3))):
+        images.write(tmp_path / name, Picture(np.zeros(shape, np.uint8)))
+        item = _read(naming.Job(tmp_path / name, tmp_path / "out" / name), way)
+        assert item.padded is not None
+        assert any("side-by-side" in note for note in item.padded.notes) == (name == "double.png")
 
 
 def test_16_bits_and_alpha_survive_a_folder(tmp_path):

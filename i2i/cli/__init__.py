@@ -80,7 +80,7 @@ def _misused(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return 2
-    text = error.format_message().rstrip(".")
+    text = error.format_message().rstrip(".").replace("Value error, ", "")
     messages.fail(UserError(text[:1].lower() + text[1:], f"{error.ctx.command_path} --help" if error.ctx else None))
     return 2
 

@@ -56,16 +56,14 @@ def next_command(command: str) -> None:
 def _line(text: str, stream: Any) -> None:
     """Print without markup or wrapping; what the stream cannot encode (an odd file name) is escaped.
 
-    When nobody reads results any more, as in `i2i methods | head -1`, the command is done. Work does not end for want of a
-    reader of its progress.
+    Work does not end for want of a reader: when nobody listens any more, as in `i2i translate … --json | head -1`, the rest is
+    done in silence.
     """
     encoding = stream.encoding or "utf-8"
     try:
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        if stream is sys.stdout:
-            sys.exit(0)
 
 
 def _coloured(text: str, code: str) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from i2i.cli import messages
 from i2i.cli.show import show_config
+from i2i.errors import UserError
 
 if TYPE_CHECKING:
     from i2i.config import Config
@@ -56,6 +57,8 @@ def train(
     from i2i.methods import chosen
 
     chosen(method)  # before torch loads
+    if steps is not None and epochs is not None:
+        raise UserError("--steps and --epochs both say how long to train", "give one of them")
     from i2i import models, runs
     from i2i.config import Layer, from_assignments, from_file
     from i2i.config import preset as shipped

@@ -94,12 +94,14 @@ def check(
     kind: Kind | None = None,
     size: int | None = None,
     thorough: bool = True,
+    stated: str = "",
     on_progress: Progress | None = None,
 ) -> Report:
     """Look at every file of a data set. `thorough` decodes them all, the only way to see damage.
 
     Without a `kind` the data is judged as pairs where most names match. `size` is the crop; without it the one that training
-    takes by default. Nothing that is wrong with the data raises: it is in the report.
+    takes by default. `stated` names the sides ("A", "AB") whose range of values the settings give. Nothing that is wrong with
+    the data raises: it is in the report.
     """
     try:
         found = find(root, layout)
@@ -111,7 +113,7 @@ def check(
         *(_halfway(found, kind) if guessed else ()),
         *_unreadable(looks),
         *_partners(found, kind),
-        *_values(found, looks),
+        *_values(found, looks, stated),
         *_pair_sizes(found, kind, looks),
         *_double_shape(found, looks),
         *_small(found, looks, size),
@@ -124,22 +126,6 @@ def check(
     sides = tuple(_side(name, side, sources, looks) for name, side, sources in _all_sides(found))
     crop = _fitting(_training_sizes(found, looks))
     return Report(str(root), found.layout, found.said, kind, sides, tuple(findings), crop)
-
-
-def unreadable(files: Iterable[Path], on_progress: Progress | None = None) -> dict[Path, str]:
-    """Decode every file once, the only way to see damage. Returns those that cannot be read, with the reason."""
-    files = list(dict.fromkeys(files))
-    pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="i2i-check")
-    problems = {}
-    try:
-        for done, (file, look) in enumerate(zip(files, pool.map(_thorough_look, files), strict=True), 1):
-            if look.problem:
-                problems[file] = look.problem.removeprefix(f"cannot read {str(file)!r}: ")
-            if on_progress:
-                on_progress(done, len(files))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return problems
 
 
 # Looking
@@ -225,7 +211,7 @@ def _partners(found: Found, kind: Kind) -> Iterator[Finding]:
             yield Finding(severity, f"no image in {split} has a partner of the same name", do, _examples(files), len(files))
 
 
-def _values(found: Found, looks: Looks) -> Iterator[Finding]:
+def _values(found: Found, looks: Looks, stated: str) -> Iterator[Finding]:
     """Where the images of one side cannot be brought to one kind, or would lose by it."""
     for side in ("A", "B"):
         sources = [s for _, name, of_split in _all_sides(found) if name == side for s in of_split if looks[s.path].header]
@@ -237,7 +223,7 @@ def _values(found: Found, looks: Looks) -> Iterator[Finding]:
                 yield Finding("error", error.message, error.hint or "")
             else:
                 yield from _mixture(side, sources, headers)
-                decoded = [look for source in sources if (look := looks[source.path]).digest]
+                decoded = [look for source in sources if (look := looks[source.path]).digest and side not in stated]
                 yield from _flat(side, decoded) if domain.dtype == "float32" else _faint(side, domain, decoded)
 
 

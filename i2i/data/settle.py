@@ -11,22 +11,14 @@ from i2i.domain import Domain
 from i2i.errors import UserError
 
 
-def settle(side: str, sources: Iterable[Source]) -> tuple[Domain, tuple[int, int]]:
-    """One domain for all sources of a side, and the smallest height and width among them.
-
-    The range of float images is read off their pixels, since no type states it.
-    """
+def settle(side: str, sources: Iterable[Source]) -> Domain:
+    """One domain for all sources of a side. The range of float images is read off their pixels, since no type states it."""
     sources = list(sources)
-    headers = [images.header(source.path) for source in sources]
-    domain = agreed(side, sources, headers)
-    smallest = (
-        min(header.height for header in headers),
-        min(header.width // (2 if source.half else 1) for source, header in zip(sources, headers, strict=True)),
-    )
-    if domain.dtype == "float32":
-        low, high = _range(side, sources)
-        domain = Domain(channels=domain.channels, dtype="float32", low=low, high=high)
-    return domain, smallest
+    domain = agreed(side, sources, [images.header(source.path) for source in sources])
+    if domain.dtype != "float32":
+        return domain
+    low, high = _range(side, sources)
+    return Domain(channels=domain.channels, dtype="float32", low=low, high=high)
 
 
 def agreed(side: str, sources: Sequence[Source], headers: Sequence[Header]) -> Domain:

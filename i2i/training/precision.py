@@ -40,7 +40,11 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"there is no device '{name}' here ({reason})", "--device cpu works everywhere") from None
+        known = "Expected one of" not in reason  # else torch lists some twenty kinds that few have heard of
+        raise UserError(
+            f"there is no device '{name}' here" + (f" ({reason})" if known else ""),
+            "--device cpu works everywhere; there are also auto, cuda, cuda:1 and mps",
+        ) from None
     return device
 
 

@@ -160,8 +160,9 @@ def test_a_damaged_image_is_found_before_training_and_not_looked_for_again_by_re
     image.write_bytes(image.read_bytes()[:500])
     done = train()
     assert done.status == 2
-    assert f"error: 1 image cannot be read: '{image}'" in done.err
-    assert done.err.splitlines()[-1].startswith(f"hint: i2i data check {photos}")
+    assert "error: 1 file cannot be read" in done.err
+    assert f"such as '{image}'" in done.err
+    assert done.err.splitlines()[-1].endswith(f"i2i data check {photos} shows all")
     assert not Path("runs").exists()
     assert i2i("resume", "run").status == 0
 

@@ -130,7 +130,7 @@ def test_a_file_size_limit_during_a_save_keeps_the_checkpoint_before_it(new_run,
     done = i2i("resume", run, before="import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))")
     assert done.returncode == 6, done.stderr
     assert f"error: cannot write '{run}/" in done.stderr
-    assert "MB free)" in done.stderr
+    assert "ulimit -f" in done.stderr
     assert "Traceback" not in done.stderr
     assert contents(checkpoint.latest(run)) == before
     assert not list(run.rglob(".i2i-tmp-*"))
