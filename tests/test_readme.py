@@ -12,7 +12,7 @@ from i2i.data import scenes
 from i2i.images import read
 
 ROOT = Path(__file__).parent.parent
-NARROW = " --steps 2 --size 32 --set model.generator.width=4 --set model.discriminator.width=4"
+NARROW = " --set train.steps=2 --size 32 --set model.generator.width=4 --set model.discriminator.width=4"
 QUICK = {  # appended to each training, so that it takes a moment
     "pix2pix": NARROW + " --set model.generator.depth=5",
     "cyclegan": NARROW + " --set model.generator.blocks=1",
