@@ -3,9 +3,9 @@
     python tests/benchmarks/step.py [pix2pix cyclegan] [--size 256] [--rounds 7]
 
 Plain is what a careful person writes first, and what the published code does: float32, torch's own norm and padding layers,
-one pass for every image, networks frozen and unfrozen, Adam tensor by tensor, images decoded by Pillow one by one. Both run
-interleaved in one process, so that a noisy machine disturbs both; the ratios are plain / ours, pair by pair, as minimum /
-median / maximum. Peak memory is that of a fresh process for each. Nothing here is a test: figures depend on the machine.
+one pass for every image, networks frozen and unfrozen, Adam tensor by tensor, images decoded by Pillow one by one. They take
+their steps in turn, each in a process of its own, so that a noisy machine disturbs all; the ratios are plain / ours, pair by
+pair, as minimum / median / maximum. Nothing here is a test: figures depend on the machine.
 """
 
 import argparse
@@ -40,6 +40,7 @@ from i2i.losses.history import History
 from i2i.method import Method
 from i2i.models import method_class
 from i2i.networks.layers import InstanceNorm2d, ReflectionPad2d
+from i2i.training.memory import keep_freed_memory
 from i2i.training.precision import Precision
 from i2i.training.update import Updater
 
@@ -192,16 +193,53 @@ def ratios(one: list[float], other: list[float]) -> str:
     return f"{found[0]:.2f} / {statistics.median(found):.2f} / {found[-1]:.2f}"
 
 
-def time_steps(name: str, size: int, rounds: int) -> None:
-    batch = batch_of(size)
-    steps = {variant: step_of(name, variant) for variant in VARIANTS}
-    tell(name, compare({variant: lambda s=step: s(batch) for variant, step in steps.items()}, rounds))
+class Worker:
+    """A variant of a method's step in a process of its own, which takes one step whenever it is asked to."""
+
+    def __init__(self, name: str, variant: str, arguments: argparse.Namespace):
+        command = [sys.executable, __file__, name, "--serve", variant]
+        command += ["--size", str(arguments.size), "--threads", str(arguments.threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def step(self) -> Taken:
+        return Taken(*self._asked("step"))
+
+    def peak_memory(self) -> float:
+        """Megabytes at most so far. Ends the process."""
+        return self._asked("memory")[0]
+
+    def _asked(self, what: str) -> list[float]:
+        assert self.process.stdin
+        assert self.process.stdout
+        print(what, file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
 
 
-def peak_memory(name: str, variant: str, size: int) -> float:
-    """Megabytes that three steps need at most, in a process of their own."""
-    code = [sys.executable, __file__, name, "--size", str(size), "--memory-of", variant]
-    return json.loads(subprocess.run(code, capture_output=True, text=True, check=True).stdout)
+def serve(name: str, variant: str, size: int) -> None:
+    """The other end of a `Worker`."""
+    if variant != "plain":
+        keep_freed_memory()  # as the trainer does
+    step, batch = step_of(name, variant), batch_of(size)
+    for line in sys.stdin:
+        if line.strip() == "step":
+            print(json.dumps(taken(lambda: step(batch))), flush=True)
+        else:
+            status = Path("/proc/self/status").read_text()  # ru_maxrss would count what the parent had before the exec
+            print(json.dumps([int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024]), flush=True)
+            return
+
+
+def time_steps(name: str, arguments: argparse.Namespace) -> None:
+    workers = {variant: Worker(name, variant, arguments) for variant in VARIANTS}
+    times: dict[str, list[Taken]] = {variant: [] for variant in VARIANTS}
+    for round_ in range(-2, arguments.rounds):
+        for variant in VARIANTS if round_ % 2 else reversed(VARIANTS):
+            took = workers[variant].step()
+            if round_ >= 0:  # before that they warm up
+                times[variant].append(took)
+    tell(name, times)
+    for variant, worker in workers.items():
+        print(f"{name:<9} {variant:<7} peak memory {worker.peak_memory():6.0f} MB", flush=True)
 
 
 def time_samples(kind: str, size: int, rounds: int, count: int = 32) -> None:
@@ -249,23 +287,17 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--memory-of", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=VARIANTS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    if arguments.memory_of:
-        step, batch = step_of(arguments.methods[0], arguments.memory_of), batch_of(arguments.size)
-        for _ in range(3):
-            step(batch)
-        status = Path("/proc/self/status").read_text()  # ru_maxrss would count what the parent had before the exec
-        print(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024)
+    if arguments.serve:
+        serve(arguments.methods[0], arguments.serve, arguments.size)
         return
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.size} px, batch 1, {arguments.rounds} rounds"
     )
     for name in arguments.methods:
-        time_steps(name, arguments.size, arguments.rounds)
-        for variant in VARIANTS:
-            print(f"{name:<10} {variant:<7} peak memory {peak_memory(name, variant, arguments.size):6.0f} MB", flush=True)
+        time_steps(name, arguments)
         time_samples(method_class(name).data, arguments.size, arguments.rounds)
 
 
