@@ -1,4 +1,5 @@
 import itertools
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -182,10 +183,16 @@ def test_a_closed_loader_stops_its_threads(unequal):
 
 
 def counted(monkeypatch) -> list[Path]:
-    """Every file that is decoded from now on."""
+    """Every file that this thread decodes from now on; a loader that an earlier test closed may still be finishing one."""
     decoded = []
-    read = images.read
-    monkeypatch.setattr(reading.images, "read", lambda path: (decoded.append(path), read(path))[1])
+    read, here = images.read, threading.get_ident()
+
+    def noted(path: Path) -> images.Picture:
+        if threading.get_ident() == here:
+            decoded.append(path)
+        return read(path)
+
+    monkeypatch.setattr(reading.images, "read", noted)
     return decoded
 
 
