@@ -39,15 +39,29 @@ class Padded:
 
 def prepare(picture: Picture, x: Domain, y: Domain, accepts: "Accepts", file: Format = TIFF) -> Padded:
     """Ready for the network, for a result that `file` can hold. Raises ImageError where channels or types do not fit x."""
+    if x.labels:
+        return prepare_ids(x.ids(picture), x, y, accepts)
     dtype, notes = _dtype(picture, y, file)
     alpha, words = _alpha(picture, dtype, file)
     scale = _scale(x, picture.dtype)
-    values = scale.conform(picture)
-    (above, below), (left, right) = (padding(side, accepts) for side in values.shape[:2])
-    # numpy mirrors again and again where the picture is smaller than the padding, and repeats a single pixel
-    values = np.pad(values, ((above, below), (left, right), (0, 0)), mode="reflect") if above + below + left + right else values
-    rows, columns = slice(above, above + picture.height), slice(left, left + picture.width)
+    values, rows, columns = padded(scale.conform(picture), accepts)
     return Padded(values, scale, rows, columns, dtype, alpha, (*picture.notes, *notes, *words))
+
+
+def prepare_ids(ids: np.ndarray, x: Domain, y: Domain, accepts: "Accepts") -> Padded:
+    """The same for a label map. ids: (H, W) integers, as in its file. Raises ImageError with the ids that are no class of x."""
+    values, rows, columns = padded(x.positions(ids), accepts)
+    return Padded(values, x, rows, columns, y.dtype, None, ())
+
+
+def padded(values: np.ndarray, accepts: "Accepts") -> tuple[np.ndarray, slice, slice]:
+    """values: (H, W, C), mirrored at the borders to a size that the network takes; and the rows and columns they have there."""
+    height, width = values.shape[:2]
+    (above, below), (left, right) = padding(height, accepts), padding(width, accepts)
+    if above + below + left + right:
+        # numpy mirrors again and again where the picture is smaller than the padding, and repeats a single pixel
+        values = np.pad(values, ((above, below), (left, right), (0, 0)), mode="reflect")
+    return values, slice(above, above + height), slice(left, left + width)
 
 
 def finish(padded: Padded, image: "Tensor", y: Domain) -> Picture:
@@ -84,6 +98,19 @@ def as_picture(source: "Image.Image | np.ndarray | Picture", x: Domain) -> Pictu
     if array.shape[2] in (2, 4) and array.shape[2] != x.channels:
         return Picture(array[..., :-1], array[..., -1])
     return Picture(array)
+
+
+def as_ids(source: "Image.Image | np.ndarray | Picture", x: Domain) -> np.ndarray:
+    """The ids (H, W) in Pillow's or numpy's label map; of palette indices the indices, unless x goes by colours."""
+    if isinstance(source, Picture):
+        return x.ids(source)
+    if isinstance(source, Image.Image):
+        source = np.asarray(source.convert("RGB") if source.mode == "P" and x.palette else source)
+    array = np.asarray(source)
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3 or not array.size:
+        raise ImageError(f"an array of the shape {array.shape} is no label map", "(H, W), or (H, W, 1), of integers")
+    return x.ids(Picture(array))
 
 
 def _from_pillow(image: Image.Image) -> np.ndarray:

@@ -154,6 +154,41 @@ def pixels(data: bytes, found: Header) -> Pixels:
     return _upright(array, found.orientation), None if alpha is None else _upright(alpha, found.orientation), notes
 
 
+LOSSY = ("JPEG", "WEBP")
+ONE_NUMBER = "save it as PNG or TIFF with one number for each pixel"
+
+
+def indices(data: bytes, found: Header, *, by_colour: bool) -> np.ndarray:
+    """The whole numbers of a label or instance map, (H, W), of any integer type; or, `by_colour`, (H, W, 3) uint8 for colours.
+
+    What a file of palette indices shows is its colours only where they are asked for.
+    """
+    if found.format in LOSSY:
+        raise ImageError(f"{found.format} does not keep ids as they are", f"{ONE_NUMBER}, from the original")
+    if found.format == "TIFF" and not _for_pillow(page := tiff.first_page(io.BytesIO(data))):
+        ids = _upright(tiff.samples(data, page), found.orientation)
+        ids = ids[..., 0] if ids.shape[2] == 1 else ids
+    else:
+        ids = _pillow_indices(data, by_colour)
+        ids = ids if found.format == "TIFF" else _upright(ids, found.orientation)
+    if ids.ndim == 3 and (ids.shape[2] != 3 or found.alpha):
+        raise ImageError("it has alpha or other channels beside its ids", ONE_NUMBER)
+    if ids.dtype.kind == "f" or (ids.ndim == 3 and found.dtype != "uint8"):
+        raise ImageError(f"{found.dtype} {'colours' if ids.ndim == 3 else 'values'} are no ids", ONE_NUMBER)
+    return ids
+
+
+def _pillow_indices(data: bytes, by_colour: bool) -> np.ndarray:
+    Image.open(io.BytesIO(data)).verify()
+    image = Image.open(io.BytesIO(data))
+    if image.format == "PPM" and (top := _top(image, data)) not in (255, 65535):
+        raise ImageError(f"its values go up to {top}, and readers stretch them", ONE_NUMBER)
+    image.load()
+    if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "RGB"):
+        raise ImageError(f"{image.mode} pixels are no ids", ONE_NUMBER)
+    return np.asarray(image.convert("RGB") if image.mode == "P" and by_colour else image)
+
+
 def _upright(array: np.ndarray, orientation: int) -> np.ndarray:
     """Turn and mirror (H, W, ...) from how it is stored to how it is meant; EXIF 2.32, tag 0x0112."""
     if orientation in (5, 6, 7, 8):

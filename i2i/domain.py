@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from i2i.images import ImageError, Picture
+from i2i.images import OUTSIDE, ImageError, Picture, colour_ids
 
 if TYPE_CHECKING:
     import torch
 
 Dtype = Literal["uint8", "uint16", "float32"]
+Byte = Annotated[int, Field(ge=0, le=255)]
+Palette = tuple[tuple[Byte, Byte, Byte], ...]
 TOP = {"uint8": 255, "uint16": 65535, "float32": 1}
 BITS = {"uint8": "8-bit", "uint16": "16-bit", "float32": "float"}
 LUMA = (19595, 38470, 7471)  # BT.601 in parts of 65536, Pillow's integers
@@ -24,7 +27,10 @@ def words(dtype: str, channels: int) -> str:
 
 
 class Domain(BaseModel):
-    """Channels, type and range: `low` becomes -1 and `high` becomes +1."""
+    """Channels, type and range: `low` becomes -1 and `high` becomes +1.
+
+    A label map becomes one-hot, in {0, 1}: class n is channel n, and what is unlabelled is one more channel, the last.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -32,6 +38,14 @@ class Domain(BaseModel):
     dtype: Dtype = "uint8"
     low: float = 0.0
     high: float
+    labels: bool = False
+    """Whether the values are the ids of classes. Then `channels` counts the classes, and what is unlabelled as one more."""
+    void: tuple[int, ...] = ()
+    """The ids that mean "unlabelled"."""
+    palette: Palette | None = None
+    """The colours of the classes, in order, where the files show colours; any other colour is unlabelled."""
+    instances: bool = False
+    """Whether the ids of single things come beside the label map."""
 
     @classmethod
     def of(cls, channels: int, dtype: Dtype = "uint8") -> Domain:
@@ -55,21 +69,83 @@ class Domain(BaseModel):
                 raise ValueError(f"low and high of {self.dtype} must be whole numbers from 0 to {top}")
         return self
 
+    @model_validator(mode="after")
+    def _labels_make_sense(self) -> Domain:
+        if not self.labels and (self.void or self.palette is not None or self.instances):
+            raise ValueError("void, palette and instances are for label maps, so they need labels: true")
+        if self.classes < 1:
+            raise ValueError("a label map needs a channel for a class beside the one for void")
+        if self.palette is not None and (len(set(self.palette)) < len(self.palette) or self.classes != len(self.palette)):
+            raise ValueError("a palette needs one colour for each class, and no colour twice")
+        return self
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether the last channel is that of what is unlabelled."""
+        return bool(self.void) or (self.palette is not None and self.channels > len(self.palette))
+
+    @property
+    def classes(self) -> int:
+        """The channels less that one."""
+        return self.channels - self.unlabelled
+
     def __str__(self) -> str:
         """Such as "8-bit colour", and the range where the type does not say it."""
+        if self.labels:
+            beside = ", with instances" if self.instances else ""
+            return f"label map of {self.classes} classes{' (+ void)' if self.unlabelled else ''}{beside}"
         return words(self.dtype, self.channels) + (f", {self.low:g} to {self.high:g}" if self.dtype == "float32" else "")
 
     def conform(self, picture: Picture) -> np.ndarray:
-        """The picture's values as this domain has them, without alpha. Returns (H, W, channels) in `dtype`, clipped."""
+        """The picture's values as this domain has them, without alpha. Returns (H, W, channels) in `dtype`, clipped.
+
+        Of a label map: `positions`, (H, W, 1).
+        """
+        if self.labels:
+            return self.positions(self.ids(picture))
         values = _with_type(_with_channels(picture.array, self.channels), self)
         if (self.low, self.high) == (0, TOP[self.dtype]) and self.dtype != "float32":
             return values
         return values.clip(self.low, self.high).astype(self.dtype)
 
+    def ids(self, picture: Picture) -> np.ndarray:
+        """The ids (H, W) that a picture of a label map holds: as they stand in its one channel, or by its colours."""
+        array = picture.array
+        if array.dtype.kind not in "uib" or picture.alpha is not None or array.shape[2] not in (1, 3):
+            hint = "save the ids in one channel, as PNG or TIFF"
+            raise ImageError("a label map holds one whole number for each pixel, without alpha", hint)
+        return array[..., 0].astype(np.int64) if array.shape[2] == 1 else colour_ids(array, self.palette)
+
+    def positions(self, ids: np.ndarray) -> np.ndarray:
+        """ids: (H, W) integers, as in the files -> (H, W, 1), the channel of each, uint8 where that can count them.
+
+        Raises ImageError with the ids that are none of the classes.
+        """
+        void = np.isin(ids, self.void) | (ids == OUTSIDE if self.unlabelled and self.palette else False)
+        unknown = ids[~void & ((ids < 0) | (ids >= self.classes))]
+        if unknown.size:
+            strange = np.unique(unknown).tolist()
+            what = "colours outside the palette" if self.palette and strange[0] == OUTSIDE else f"the labels {listed(strange)}"
+            raise ImageError(
+                f"it has {what}, and the classes are 0 to {self.classes - 1}",
+                "change them to classes that the model knows, or train it with more (data.classes) or with these as data.void",
+            )
+        kind = np.uint8 if self.channels <= 256 else np.int32  # torch cannot index by uint16
+        return np.where(void, self.channels - 1, ids).astype(kind)[..., None]
+
     def to_float(self, values: torch.Tensor) -> torch.Tensor:
-        """values: any shape, of `dtype` or float, on any device. Returns float32 in [-1, 1]."""
+        """values: any shape, of `dtype` or float, on any device. Returns float32 in [-1, 1].
+
+        Of a label map: `positions`, (B, 1, H, W). Returns (B, channels, H, W) float32 in {0, 1}.
+        """
         import torch
 
+        if self.labels:
+            batch, channels, height, width = values.shape
+            if channels != 1:
+                raise ValueError(f"a label map has one channel before it is one-hot, not {channels}")
+            one_hot = torch.zeros(batch, self.channels, height, width, device=values.device)
+            return one_hot.scatter_(1, values.long(), 1.0)
         scaled = values.to(torch.float32, copy=True)  # a copy of our own, so that the rest can work in place
         return scaled.sub_(self.low).mul_(2).div_(self.high - self.low).sub_(1)
 
@@ -92,6 +168,14 @@ class Domain(BaseModel):
             return 0.0, float(TOP[dtype])
         scale = TOP[dtype] / TOP[self.dtype]
         return self.low * scale, self.high * scale
+
+
+def listed(ids: Sequence[int], most: int = 8) -> str:
+    """Such as "34, 35 and 40", or "34, 35, 36 and 17 more"."""
+    shown = [str(i) for i in ids[:most]]
+    if len(ids) > most:
+        return f"{', '.join(shown)} and {len(ids) - most} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def _with_channels(array: np.ndarray, channels: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Files and pictures: read any image that people have, whole and as it was meant, or say why not; write it back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +11,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from i2i import atomic
-from i2i.decoders import NAMES, Header, ImageError, describe, pixels
+from i2i.decoders import NAMES, Header, ImageError, describe, indices, pixels
 from i2i.encoders import FORMATS
 
 SUFFIXES = frozenset(NAMES)
 WRITABLE = frozenset(FORMATS)
 MAX_PIXELS = 100_000_000
 QUALITY = 95
+OUTSIDE = -1  # the id of a colour that is not in the palette
 QUIET = (UnicodeError, UnidentifiedImageError)  # what these say is about our memory, not about the file
 
 
@@ -81,6 +82,36 @@ def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     return replace(picture, notes=(f"{found.format} content in a {path.suffix} file", *picture.notes))
 
 
+def read_ids(path: Path, palette: Sequence[Sequence[int]] | None = None, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The whole numbers in a label or instance map, upright, (H, W) int64: grey levels or palette indices as they are stored.
+
+    With a `palette`, colours become their position in it, and `OUTSIDE` if they have none. Raises ImageError for colours
+    without a palette, alpha, floats, and formats that do not keep every value.
+    """
+    with _blaming(path), _opened(path) as file:
+        found = describe(file, max_pixels)
+        file.seek(0)
+        stored = indices(file.read(), found, by_colour=palette is not None)
+        ids = colour_ids(stored, palette) if stored.ndim == 3 else stored.astype(np.int64)
+        return np.ascontiguousarray(ids)
+
+
+def colour_ids(array: np.ndarray, palette: Sequence[Sequence[int]] | None) -> np.ndarray:
+    """array: (H, W, 3) uint8 -> (H, W) int64, positions in the palette, `OUTSIDE` for other colours."""
+    if palette is None:
+        raise ImageError("it shows colours, not the ids of classes", "name the colours: --set data.palette=FILE")
+    known = _packed(np.array(palette, np.int64))
+    order = np.argsort(known)
+    pixels = _packed(array.astype(np.int64))
+    found = order[np.searchsorted(known, pixels, sorter=order).clip(max=len(known) - 1)]
+    return np.where(known[found] == pixels, found, OUTSIDE)
+
+
+def _packed(colours: np.ndarray) -> np.ndarray:
+    """One number for each colour. colours: (..., 3)."""
+    return colours @ np.array([1 << 16, 1 << 8, 1])
+
+
 def write(path: Path, picture: Picture, *, quality: int | None = None) -> None:
     """Write what the suffix of `path` says, whole or not at all. `quality` is for JPEG and WebP, 95 unless given."""
     try:
@@ -128,6 +159,17 @@ def resize(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if array.dtype.kind == "f":
         return result
     return np.rint(result).clip(0, np.iinfo(array.dtype).max).astype(array.dtype)
+
+
+def nearest(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`resize` for ids, which have no mean: each new pixel takes the old one under its centre, as in Pillow.
+
+    (OpenCV's INTER_NEAREST takes the one under its corner, which shifts the map by up to half a pixel.)
+    """
+    if array.shape[:2] == size:
+        return array
+    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip(size, array.shape[:2], strict=True))
+    return array[rows[:, None], columns]
 
 
 # Names and messages

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from pydantic import ValidationError
 
@@ -104,6 +105,13 @@ def test_floats_for_an_integer_domain_are_refused_since_their_scale_is_unknown()
         {"channels": 3, "high": 256},
         {"channels": 3, "low": 0.5},
         {"channels": 3, "gamma": 2},
+        {"channels": 3, "void": (255,)},
+        {"channels": 3, "instances": True},
+        {"channels": 3, "palette": ((0, 0, 0),) * 3},
+        {"channels": 1, "labels": True, "void": (255,)},
+        {"channels": 2, "labels": True, "palette": ((0, 0, 0), (0, 0, 0))},
+        {"channels": 4, "labels": True, "palette": ((0, 0, 0), (1, 1, 1))},
+        {"channels": 1, "labels": True, "palette": ((0, 0, 256),)},
     ],
 )
 def test_a_domain_that_makes_no_sense_is_refused(wrong):
@@ -111,9 +119,72 @@ def test_a_domain_that_makes_no_sense_is_refused(wrong):
         Domain(**wrong)
 
 
-def test_a_domain_survives_json():
-    domain = Domain(channels=2, dtype="uint16", low=3, high=900)
+RED_BLUE = ((255, 0, 0), (0, 0, 255))
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        Domain(channels=2, dtype="uint16", low=3, high=900),
+        Domain(channels=36, labels=True, void=(255, -1), instances=True),
+        Domain(channels=3, labels=True, palette=RED_BLUE),
+    ],
+)
+def test_a_domain_survives_json_and_yaml(domain):
     assert Domain.model_validate_json(domain.model_dump_json()) == domain
+    assert Domain(**yaml.safe_load(yaml.safe_dump(domain.model_dump(mode="json")))) == domain
+    assert hash(domain) == hash(domain.model_copy())
+
+
+def test_label_maps_become_one_hot_with_void_in_the_last_channel():
+    domain = Domain(channels=4, labels=True, void=(255, 7))
+    assert (domain.classes, domain.unlabelled) == (3, True)
+    values = domain.positions(np.array([[0, 2, 255], [1, 7, 0]]))
+    assert (values.dtype, values[..., 0].tolist()) == (np.uint8, [[0, 2, 3], [1, 3, 0]])
+    one_hot = domain.to_float(torch.from_numpy(values).permute(2, 0, 1)[None])
+    assert (one_hot.shape, one_hot.dtype) == ((1, 4, 2, 3), torch.float32)
+    assert one_hot.sum(1).eq(1).all()
+    assert one_hot.argmax(1)[0].tolist() == values[..., 0].tolist()
+
+
+def test_classes_past_255_keep_their_channel():
+    domain = Domain(channels=301, labels=True)
+    values = torch.from_numpy(domain.positions(np.array([[300, 256, 0]]))).permute(2, 0, 1)[None]
+    assert domain.to_float(values).argmax(1).tolist() == [[[300, 256, 0]]]
+
+
+def test_a_label_map_with_channels_last_is_refused_by_to_float():
+    with pytest.raises(ValueError, match="one channel"):
+        Domain(channels=3, labels=True).to_float(torch.zeros(1, 5, 4, 1, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("ids", "named"), [([0, 3, -1], "-1 and 3"), (range(20), "3, 4, 5, 6, 7, 8, 9, 10 and 9 more"), ([255], "255")]
+)
+def test_ids_that_are_no_class_are_refused_by_their_values(ids, named):
+    with pytest.raises(ImageError, match=f"labels {named}, and the classes are 0 to 2"):
+        Domain(channels=3, labels=True).positions(np.array([list(ids)]))
+
+
+def test_other_colours_are_void_where_the_model_has_a_channel_for_them_and_else_refused():
+    colours = Picture(np.array([[[0, 0, 255], [255, 0, 0], [1, 2, 3]]], np.uint8))
+    assert Domain(channels=3, labels=True, palette=RED_BLUE).conform(colours)[..., 0].tolist() == [[1, 0, 2]]
+    with pytest.raises(ImageError, match="colours outside the palette"):
+        Domain(channels=2, labels=True, palette=RED_BLUE).conform(colours)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        Picture(np.zeros((2, 2, 1), np.float32)),
+        Picture(np.zeros((2, 2, 1), np.uint8), np.zeros((2, 2), np.uint8)),
+        Picture(np.zeros((2, 2, 2), np.uint8)),
+        Picture(np.zeros((2, 2, 3), np.uint8)),
+    ],
+)
+def test_what_holds_no_ids_is_no_label_map(picture):
+    with pytest.raises(ImageError):
+        Domain(channels=3, labels=True).conform(picture)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +193,8 @@ def test_a_domain_survives_json():
         (Domain.of(3), "8-bit colour"),
         (Domain.of(1, "uint16"), "16-bit grey"),
         (Domain.of(5, "float32"), "float with 5 channels, 0 to 1"),
+        (Domain(channels=36, labels=True, void=(255,), instances=True), "label map of 35 classes (+ void), with instances"),
+        (Domain(channels=2, labels=True, palette=RED_BLUE), "label map of 2 classes"),
     ],
 )
 def test_a_domain_says_what_it_holds(domain, said):

@@ -511,6 +511,87 @@ def test_to_pil_gives_the_same_values_and_refuses_what_pillow_cannot_hold():
         example("uint16", 3, False).to_pil()
 
 
+# Ids
+
+
+def ids(data: bytes, name: str, palette=None) -> np.ndarray:
+    """What `images.read_ids` makes of a file with these bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, name)
+        file.write_bytes(data)
+        return images.read_ids(file, palette)
+
+
+def stored_tiff(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "TIFF")
+    return file.getvalue()
+
+
+LARGE = np.array([[0, 7, 254, 255], [26_001, 32_767, 33_008, 65_535]])
+ID_FILES = {
+    "8-bit PNG": (pil(GREY, "PNG"), "x.png", GREY),
+    "8-bit BMP": (pil(GREY, "BMP"), "x.bmp", GREY),
+    "8-bit TIFF": (stored_tiff(GREY), "x.tif", GREY),
+    "palette PNG": (palette("PNG"), "x.png", INDEX),
+    "palette PNG with a clear colour": (palette("PNG", transparency=1), "x.png", INDEX),
+    "palette GIF": (palette("GIF"), "x.gif", INDEX),
+    "palette TIFF": (palette("TIFF"), "x.tif", INDEX),
+    "1-bit PNG": (pil(BITS, "PNG", "1"), "x.png", BITS // 255),
+    "16-bit PNG": (cv(LARGE.astype(np.uint16), ".png"), "x.png", LARGE),
+    "16-bit TIFF": (cv(LARGE.astype(np.uint16), ".tif"), "x.tif", LARGE),
+    "32-bit TIFF": (stored_tiff((LARGE - 1).astype(np.int32) * 1000), "x.tif", (LARGE - 1) * 1000),
+    "16-bit PGM": (b"P5 4 2 65535\n" + LARGE.astype(">u2").tobytes(), "x.pgm", LARGE),
+}
+
+
+@pytest.mark.parametrize(("data", "name", "expected"), ID_FILES.values(), ids=ID_FILES)
+def test_ids_are_read_as_they_are_stored(data, name, expected):
+    found = ids(data, name)
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_colours_are_read_as_their_place_in_the_palette():
+    colours = PALETTE[[2, 0, 3]]
+    expected = np.array([1, -1, 0, 2])[INDEX]  # the second colour of the file is not among these
+    for data, name in (
+        (pil(PALETTE[INDEX], "PNG"), "x.png"),
+        (palette("PNG"), "x.png"),
+        (cv(PALETTE[INDEX][..., ::-1], ".tif"), "x.tif"),
+    ):
+        np.testing.assert_array_equal(ids(data, name, colours), expected)
+    np.testing.assert_array_equal(ids(pil(GREY, "PNG"), "x.png", colours), GREY)
+
+
+def test_ids_are_turned_upright():
+    np.testing.assert_array_equal(ids(pil(INDEX, "PNG", exif=exif(6)), "x.png"), np.rot90(INDEX, -1))
+
+
+NO_IDS = {
+    "JPEG": (pil(GREY, "JPEG"), "x.jpg", "JPEG does not keep ids"),
+    "JPEG by another name": (pil(GREY, "JPEG"), "x.png", "JPEG does not keep ids"),
+    "WebP": (pil(RGB, "WEBP"), "x.webp", "WEBP does not keep ids"),
+    "colours": (pil(RGB, "PNG"), "x.png", "colours, not the ids"),
+    "RGBA": (pil(np.dstack([RGB, ALPHA]), "PNG"), "x.png", "RGBA pixels"),
+    "LA": (pil(np.dstack([GREY, ALPHA]), "PNG"), "x.png", "LA pixels"),
+    "CMYK": (pil(np.dstack([RGB, GREY]), "TIFF", "CMYK"), "x.tif", "CMYK pixels"),
+    "floats": (stored_tiff(FLOAT), "x.tif", "float32 values are no ids"),
+    "16-bit colours": (cv(RGB16, ".png"), "x.png", "uint16 colours are no ids"),
+    "five channels": (images.encode(Picture(np.zeros((4, 4, 5), np.uint8)), ".tif"), "x.tif", "other channels"),
+    "a PGM that goes to 34": (b"P5 2 1 34\n\0\x22", "x.pgm", "go up to 34"),
+    "damage": (pil(GREY, "PNG")[:-30], "x.png", "cannot read"),
+}
+
+
+@pytest.mark.parametrize(("data", "name", "reason"), NO_IDS.values(), ids=NO_IDS)
+def test_what_does_not_hold_exact_ids_is_refused_by_name(data, name, reason):
+    with pytest.raises(ImageError, match=reason) as caught:
+        ids(data, name)
+    assert name in caught.value.message
+    assert caught.value.hint
+
+
 # Resizing
 
 
@@ -538,6 +619,14 @@ def test_sixteen_bit_resizing_rounds_and_does_not_wrap():
     assert resized.min() == 0
     eight = images.resize((edge // 257).astype(np.uint8), (16, 16))
     assert np.abs(resized / 257.0 - eight).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(4, 3), (5, 13), (30, 31), (6, 4)])
+def test_ids_are_resized_on_pillows_nearest_grid(size):
+    expected = np.asarray(Image.fromarray(GREY).resize(size[::-1], Image.Resampling.NEAREST))
+    np.testing.assert_array_equal(images.nearest(GREY[..., None], size)[..., 0], expected)
+    deep = images.nearest(GREY.astype(np.int32)[..., None] * 1000, size)
+    np.testing.assert_array_equal(deep[..., 0], expected.astype(np.int32) * 1000)
 
 
 def test_the_module_does_not_import_torch():

@@ -12,8 +12,10 @@ import typer
 from i2i.cli import messages
 
 if TYPE_CHECKING:
-    from i2i.data.check import Finding, Report
+    from i2i.config import DataSettings
+    from i2i.data.check import Report
     from i2i.data.download import Progress
+    from i2i.data.findings import Finding
 
 app = typer.Typer(
     help="Check your images, fetch known data sets, draw scenes.", no_args_is_help=True, rich_markup_mode="markdown"
@@ -29,8 +31,14 @@ def check(
     method: Annotated[
         str | None, typer.Option(help="Judge the data for this method; without it, by how the names match.")
     ] = None,
-    layout: Annotated[str, typer.Option(help="auto, side-by-side, two-folders or manifest.")] = "auto",
-    size: Annotated[int | None, typer.Option(min=1, help="Side of the square crops to train on, in pixels.")] = None,
+    layout: Annotated[str, typer.Option(help="auto, labels, two-folders, side-by-side or manifest.")] = "auto",
+    size: Annotated[
+        str | None, typer.Option(help="The crops to train on, in pixels: the side of a square, or WIDTHxHEIGHT.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the data, as in training, such as data.classes=35."),
+    ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Read headers only: damage and copies stay unseen.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON document.")] = False,
 ) -> None:
@@ -41,17 +49,28 @@ def check(
         i2i data check facades/
 
         i2i data check photos/,paintings/ --method cyclegan --size 128
+
+        i2i data check scans/ --set data.labels=true --set data.palette=colours.txt
     """
     from i2i.data.check import check as checked
     from i2i.methods import chosen
 
     kind: Any = chosen(method).data if method else None
-    report = checked(data, layout, kind=kind, size=size, thorough=not fast, on_progress=_progress("checked", "files"))
+    settings, sized = _settings(size, assignments or [])
+    report = checked(
+        data,
+        layout,
+        kind=kind,
+        size=settings.crop if sized else None,
+        thorough=not fast,
+        settings=settings,
+        on_progress=_progress("checked", "files"),
+    )
     messages.result_json(_tree(report)) if json else _print(report)
     if not report.trainable:
         messages.next_command(f"i2i data check {shlex.quote(data)}   # once the errors are mended")
         raise typer.Exit(2)
-    messages.next_command(_training(report, method, layout, size))
+    messages.next_command(_training(report, method, layout, size, assignments or []))
 
 
 @app.command("list")
@@ -136,24 +155,35 @@ def make(
     total = scenes.scenes_needed(layout, count) if layout in scenes.LAYOUTS else 0
     scenes.make(folder, layout, count, size, seed, lambda done: progress(done, total))
     messages.result(str(folder))
-    method = {"paired": "pix2pix", "unpaired": "cyclegan", "simreal": "cyclegan"}.get(layout)
-    place = shlex.quote(str(folder))
-    messages.next_command(f"i2i train {method} --data {place} --preset quick" if method else f"i2i data check {place}")
+    method = {"unpaired": "cyclegan", "labels": "pix2pixhd", "simreal": "simgan"}.get(layout, "pix2pix")
+    messages.next_command(f"i2i train {method} --data {shlex.quote(str(folder))} --preset quick")
 
 
-def _training(report: "Report", method: str | None, layout: str, size: int | None) -> str:
+def _settings(size: str | None, assignments: list[str]) -> tuple["DataSettings", bool]:
+    """The settings of data that the options give, checked as for training, and whether the size is among these."""
+    from i2i.config import Layer, from_assignments, resolve
+    from i2i.settings import Settings
+
+    given = [from_assignments(assignments), *([Layer("--size", {"data": {"size": size}})] if size else [])]
+    config = resolve("pix2pix", Settings, given)
+    return config.data, config.sources["data.size"] != "default"
+
+
+def _training(report: "Report", method: str | None, layout: str, size: str | None, assignments: Sequence[str]) -> str:
     """The command that trains on checked data."""
     from i2i.data.check import DEFAULT_CROP, SMALLEST_CROP
 
-    method = method or ("pix2pix" if report.kind == "paired" else "cyclegan")
-    crop = size or report.crop or SMALLEST_CROP
+    usual = "pix2pixhd" if report.layout == "labels" else "pix2pix" if report.kind == "paired" else "cyclegan"
+    method = method or usual
+    crop = size or str(report.crop or SMALLEST_CROP)
     command = f"i2i train {method} --data {shlex.quote(report.data)}"
     if layout != "auto":
         command += f" --set data.layout={layout}"
-    if crop != DEFAULT_CROP:
+    command += "".join(f" --set {shlex.quote(assignment)}" for assignment in assignments)
+    if crop != str(DEFAULT_CROP):
         command += f" --size {crop}"
-        if method == "pix2pix" and crop & (crop - 1) == 0:  # its U-Net halves the image down to one pixel
-            command += f" --set model.generator.depth={crop.bit_length() - 1}"
+        if method == "pix2pix" and crop.isdecimal() and (side := int(crop)) & (side - 1) == 0:
+            command += f" --set model.generator.depth={side.bit_length() - 1}"  # its U-Net halves the image down to one pixel
     return command
 
 
@@ -165,9 +195,8 @@ def _tree(report: "Report") -> dict[str, Any]:
 
 def _print(report: "Report") -> None:
     if report.layout:
-        judged = {"paired": "pairs, A is the input (B with --direction BtoA)", "unpaired": "unpaired images", None: ""}[
-            report.kind
-        ]
+        turned = "" if report.layout == "labels" else " (B with --direction BtoA)"
+        judged = {"paired": f"pairs, A is the input{turned}", "unpaired": "unpaired images", None: ""}[report.kind]
         messages.result(f"{report.said}; judged as {judged}")
         rows = [[s.split, s.side, str(s.images), s.sizes, s.values] for s in report.sides]
         _table(["split", "side", "images", "size", "values"], rows)

@@ -3,9 +3,9 @@
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,32 +13,20 @@ import numpy as np
 
 from i2i import images
 from i2i.config import DataSettings
+from i2i.data import labels
+from i2i.data.check_labels import companions, things
+from i2i.data.findings import SEVERITIES, Finding, Severity, about, examples
 from i2i.data.folders import Found, Source, find, pairs
+from i2i.data.labels import Census, label_maps
 from i2i.data.settle import agreed
 from i2i.decoders import Header
 from i2i.domain import TOP, Domain, words
 from i2i.errors import UserError
 
-Severity = Literal["error", "warning", "note"]
 Kind = Literal["paired", "unpaired"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-EXAMPLES = 3
 FEW = 10
 DEFAULT_CROP: int = DataSettings.model_fields["size"].default
 SMALLEST_CROP = 32  # networks as published see nothing below
-MANY = {"is": "are", "has": "have"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing to know. An error keeps training from starting or would end it; a warning would spoil it."""
-
-    severity: Severity
-    what: str
-    do: str
-    files: tuple[str, ...] = ()
-    """A few examples of the `count` files that it is about."""
-    count: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,28 +80,38 @@ def check(
     layout: str = "auto",
     *,
     kind: Kind | None = None,
-    size: int | None = None,
+    size: tuple[int, int] | None = None,
     thorough: bool = True,
     stated: str = "",
+    settings: DataSettings | None = None,
+    counted: Census | None = None,
     on_progress: Progress | None = None,
 ) -> Report:
     """Look at every file of a data set. `thorough` decodes them all, the only way to see damage.
 
-    Without a `kind` the data is judged as pairs where most names match. `size` is the crop; without it the one that training
-    takes by default. `stated` names the sides ("A", "AB") whose range of values the settings give. Nothing that is wrong with
-    the data raises: it is in the report.
+    Without a `kind` the data is judged as pairs where most names match. `size` is the crop (height, width); without it the one
+    that training takes by default. `stated` names the sides ("A", "AB") whose range of values the settings give. `settings` say
+    what is a label map; `counted` spares to read those again. Nothing that is wrong with the data raises: it is in the report.
     """
+    settings = settings or DataSettings()
     try:
         found = find(root, layout)
+        guessed, kind = kind is None, kind or _kind(found)
+        side = _label_side(settings, found, kind)
+        palette = labels.palette_of(settings) if side else None
     except UserError as error:
         return Report(str(root), None, "", kind, (), (Finding("error", error.message, error.hint or ""),), None)
-    guessed, kind = kind is None, kind or _kind(found)
-    looks = _looks(found, thorough, on_progress)
+    maps = label_maps(found, side) if side else []
+    if maps and counted is None and thorough:
+        counted = labels.census(maps, palette)
+    looks = _looks(found, thorough, {source.path for source in maps if not source.half}, on_progress)
     findings = [
+        *(things(maps, counted, settings, palette) if side and counted else ()),
+        *(companions(found, settings, side, thorough) if kind == "paired" else ()),
         *(_halfway(found, kind) if guessed else ()),
         *_unreadable(looks),
         *_partners(found, kind),
-        *_values(found, looks, stated),
+        *_values(found, looks, stated, side),
         *_pair_sizes(found, kind, looks),
         *_double_shape(found, looks),
         *_small(found, looks, size),
@@ -123,7 +121,7 @@ def check(
         *_strangers(looks),
     ]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    sides = tuple(_side(name, side, sources, looks) for name, side, sources in _all_sides(found))
+    sides = tuple(_side(split, name, sources, looks, name == side) for split, name, sources in _all_sides(found))
     crop = _fitting(_training_sizes(found, looks))
     return Report(str(root), found.layout, found.said, kind, sides, tuple(findings), crop)
 
@@ -131,13 +129,24 @@ def check(
 # Looking
 
 
-def _looks(found: Found, thorough: bool, on_progress: Progress | None) -> dict[Path, Look]:
-    """Every file once, a few at a time: decoding releases Python's lock."""
+def _label_side(settings: DataSettings, found: Found, kind: Kind) -> str:
+    """The side whose files hold ids of classes: "A", "B", or "" where none does."""
+    if not labels.wanted(settings, found.layout, kind):
+        return ""
+    return "B" if settings.direction == "BtoA" else "A"
+
+
+def _looks(found: Found, thorough: bool, maps: Collection[Path], on_progress: Progress | None) -> dict[Path, Look]:
+    """Every file once, a few at a time: decoding releases Python's lock. Label `maps` are not looked at as images."""
+
+    def looked_at(file: Path) -> Look:
+        return _quick_look(file) if not thorough else _stored_look(file) if file in maps else _thorough_look(file)
+
     files = list(dict.fromkeys(source.path for _, _, sources in _all_sides(found) for source in sources))
     pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="i2i-check")
     looks = {}
     try:
-        for file, look in zip(files, pool.map(_thorough_look if thorough else _quick_look, files), strict=True):
+        for file, look in zip(files, pool.map(looked_at, files), strict=True):
             looks[file] = look
             if on_progress:
                 on_progress(len(looks), len(files))
@@ -153,12 +162,21 @@ def _quick_look(file: Path) -> Look:
         return Look(problem=error.message)
 
 
+def _stored_look(file: Path) -> Look:
+    look = _quick_look(file)
+    return look if look.problem else replace(look, digest=_digest(file))
+
+
+def _digest(file: Path) -> bytes:
+    return hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
+
+
 def _thorough_look(file: Path) -> Look:
     header = None
     try:
         header = images.header(file)
         picture = images.read(file)
-        digest = hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
+        digest = _digest(file)
         low, top = float(picture.array.min()), float(picture.array.max())
         return Look(header, None, picture.notes, _see_through(picture), low, top, digest)
     except images.ImageError as error:
@@ -176,6 +194,8 @@ def _see_through(picture: images.Picture) -> bool:
 def _kind(found: Found) -> Kind:
     """Two folders that number their images will share names by chance, so nearly all must match."""
     train = found.splits["train"]
+    if found.layout == "labels":
+        return "paired"
     return "paired" if len(pairs(train)[0]) >= 0.8 * max(len(train.a), len(train.b)) else "unpaired"
 
 
@@ -188,7 +208,7 @@ def _unreadable(looks: Looks) -> Iterator[Finding]:
         if look.problem:
             by_reason[look.problem.removeprefix(f"cannot read {str(file)!r}: ")].append(file)
     for reason, files in by_reason.items():
-        yield from _about("error", files, f"cannot be read: {reason}", "replace or remove; training would stop there")
+        yield from about("error", files, f"cannot be read: {reason}", "replace or remove; training would stop there")
 
 
 def _halfway(found: Found, kind: Kind) -> Iterator[Finding]:
@@ -204,16 +224,16 @@ def _partners(found: Found, kind: Kind) -> Iterator[Finding]:
         matched, alone = pairs(sides)
         files = [source.path for source in alone]
         if matched:
-            yield from _about("warning", files, f"lacks a partner in {split}", "left out; add partners, or ignore this")
+            yield from about("warning", files, f"lacks a partner in {split}", "left out; add partners, or ignore this")
         else:
             severity: Severity = "error" if split == "train" else "warning"
             do = "give partners the same name, or list them in a .csv with the columns A and B; cyclegan needs no pairs"
-            yield Finding(severity, f"no image in {split} has a partner of the same name", do, _examples(files), len(files))
+            yield Finding(severity, f"no image in {split} has a partner of the same name", do, examples(files), len(files))
 
 
-def _values(found: Found, looks: Looks, stated: str) -> Iterator[Finding]:
+def _values(found: Found, looks: Looks, stated: str, label_side: str) -> Iterator[Finding]:
     """Where the images of one side cannot be brought to one kind, or would lose by it."""
-    for side in ("A", "B"):
+    for side in [side for side in ("A", "B") if side != label_side]:
         sources = [s for _, name, of_split in _all_sides(found) if name == side for s in of_split if looks[s.path].header]
         headers = [header for source in sources if (header := looks[source.path].header)]
         if headers:
@@ -236,7 +256,7 @@ def _mixture(side: str, sources: Sequence[Source], headers: Sequence[Header]) ->
     if rare:
         what = f"side {side} mixes " + ", ".join(f"{len(kinds[kind])} {kind}" for kind in (common, *rare))
         files = [file for kind in rare for file in kinds[kind]]
-        yield Finding("warning", what, "all are brought to the richest of these", _examples(files), len(files))
+        yield Finding("warning", what, "all are brought to the richest of these", examples(files), len(files))
 
 
 def _faint(side: str, domain: Domain, decoded: Sequence[Look]) -> Iterator[Finding]:
@@ -271,9 +291,9 @@ def _pair_sizes(found: Found, kind: Kind, looks: Looks) -> Iterator[Finding]:
                 scaled += [a.path] if same_shape else []
                 bent += [a.path] if not same_shape else []
         do = "their contents no longer match after resizing; cut partners to the same part of the scene"
-        yield from _about("warning", bent, f"has another shape than the partner in {split}", do)
+        yield from about("warning", bent, f"has another shape than the partner in {split}", do)
         do = "they are resized to one size; with --set data.resize=none they would not match"
-        yield from _about("note", scaled, f"has another size than the partner in {split}", do)
+        yield from about("note", scaled, f"has another size than the partner in {split}", do)
 
 
 def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -288,20 +308,21 @@ def _double_shape(found: Found, looks: Looks) -> Iterator[Finding]:
     thin = [file for file, header in known.items() if header.width < 2]
     odd = [file for file, header in known.items() if header.width % 2 and header.width > 2]
     other = [file for file, header in known.items() if not 1.9 <= header.width / header.height <= 2.1]
-    yield from _about("error", thin, "is one pixel wide and cannot hold two images", "remove; training would stop there")
-    yield from _about("warning", odd, "has an odd width and cannot be halved", "their last column is dropped")
+    yield from about("error", thin, "is one pixel wide and cannot hold two images", "remove; training would stop there")
+    yield from about("warning", odd, "has an odd width and cannot be halved", "their last column is dropped")
     do = "fine if your images are not square; otherwise they are no side-by-side pairs"
-    yield from _about("warning", other, "is not twice as wide as high", do)
+    yield from about("warning", other, "is not twice as wide as high", do)
 
 
-def _small(found: Found, looks: Looks, size: int | None) -> Iterator[Finding]:
-    crop = size or DEFAULT_CROP
+def _small(found: Found, looks: Looks, size: tuple[int, int] | None) -> Iterator[Finding]:
+    height, width = size or (DEFAULT_CROP, DEFAULT_CROP)
+    crop = f"{height}" if height == width else f"{width}x{height}"
     sizes = _training_sizes(found, looks)
     fitting = _fitting(sizes)
     better = f"; --size {fitting} suits them" if fitting else f"; --size {SMALLEST_CROP} enlarges them least"
-    do = "they would be enlarged" + (better if (fitting or SMALLEST_CROP) < crop else "")
-    small = [path for path, sides in sizes.items() if min(sides) < crop]
-    yield from _about("warning", small, f"is smaller than the {'' if size else 'default '}crop of {crop} pixels", do)
+    do = "they would be enlarged" + (better if (fitting or SMALLEST_CROP) < min(height, width) else "")
+    small = [path for path, sides in sizes.items() if sides[0] < width or sides[1] < height]
+    yield from about("warning", small, f"is smaller than the {'' if size else 'default '}crop of {crop} pixels", do)
 
 
 def _training_sizes(found: Found, looks: Looks) -> dict[Path, tuple[int, int]]:
@@ -329,9 +350,9 @@ def _copies(found: Found, looks: Looks) -> Iterator[Finding]:
         leaked += first if len({is_train for is_train, _ in copies}) > 1 else []
         crossed += first if len({side for _, side in copies}) > 1 else []
         twice += [path for paths in copies.values() for path in sorted(paths)[1:]]
-    yield from _about("warning", leaked, "is both in train and held out", "scores on them mean nothing; remove them from one")
-    yield from _about("warning", crossed, "is on side A and on side B", "was one folder given twice?")
-    yield from _about("note", twice, "repeats another on the same side, byte by byte", "they weigh double; remove them")
+    yield from about("warning", leaked, "is both in train and held out", "scores on them mean nothing; remove them from one")
+    yield from about("warning", crossed, "is on side A and on side B", "was one folder given twice?")
+    yield from about("note", twice, "repeats another on the same side, byte by byte", "they weigh double; remove them")
 
 
 def _balance(found: Found, kind: Kind) -> Iterator[Finding]:
@@ -355,13 +376,13 @@ def _conversions(looks: Looks) -> Iterator[Finding]:
         for note in look.notes:
             by_note[note].append(file)
     do = "only the first of each is used; save the others apart"
-    yield from _about("warning", frames, "holds several frames or pages", do)
+    yield from about("warning", frames, "holds several frames or pages", do)
     do = "alpha is dropped, which shows the colours stored below; flatten them onto a background first if that matters"
-    yield from _about("warning", clear, "is partly transparent", do)
-    yield from _about("note", opaque, "has an alpha channel", "it is dropped")
+    yield from about("warning", clear, "is partly transparent", do)
+    yield from about("note", opaque, "has an alpha channel", "it is dropped")
     for note, files in by_note.items():
         if not note.startswith("first of"):
-            yield from _about("note", files, f"needs a conversion: {note}", "done on the fly, here as in training")
+            yield from about("note", files, f"needs a conversion: {note}", "done on the fly, here as in training")
 
 
 def _strangers(looks: Looks) -> Iterator[Finding]:
@@ -373,7 +394,7 @@ def _strangers(looks: Looks) -> Iterator[Finding]:
         except OSError:  # the files that are missed there have been reported
             continue
     do = f"not used; known are {' '.join(sorted(images.SUFFIXES))}"
-    yield from _about("note", strangers, "is no known kind of image", do)
+    yield from about("note", strangers, "is no known kind of image", do)
 
 
 def _is_stranger(file: Path) -> bool:
@@ -381,18 +402,6 @@ def _is_stranger(file: Path) -> bool:
 
 
 # Words and small sums
-
-
-def _about(severity: Severity, files: Sequence[Path], what: str, do: str) -> Iterator[Finding]:
-    """One finding, where there are such files. `what` is said of one file and begins with a verb."""
-    verb, _, rest = what.partition(" ")
-    if files:
-        subject = f"1 file {verb}" if len(files) == 1 else f"{len(files)} files {MANY.get(verb, verb.removesuffix('s'))}"
-        yield Finding(severity, f"{subject} {rest}", do, _examples(files), len(files))
-
-
-def _examples(files: Sequence[Path]) -> tuple[str, ...]:
-    return tuple(str(file) for file in files[:EXAMPLES])
 
 
 def _all_sides(found: Found) -> Iterator[tuple[str, str, Sequence[Source]]]:
@@ -406,9 +415,9 @@ def _size(source: Source, header: Header) -> tuple[int, int]:
     return header.width // (2 if source.half else 1), header.height
 
 
-def _side(split: str, side: str, sources: Sequence[Source], looks: Looks) -> Side:
+def _side(split: str, side: str, sources: Sequence[Source], looks: Looks, is_labels: bool) -> Side:
     known = [(source, header) for source in sources if (header := looks[source.path].header)]
-    values = Counter(words(header.dtype, header.channels) for _, header in known)
+    values = Counter(("label map, " if is_labels else "") + words(header.dtype, header.channels) for _, header in known)
     sizes = _sizes(_size(*one) for one in known)
     return Side(split, side, len(sources), sizes, ", ".join(kind for kind, _ in values.most_common()))
 

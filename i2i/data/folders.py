@@ -18,9 +18,15 @@ from i2i.errors import UserError
 Half = Literal["left", "right"]
 SPLITS = ("train", "val", "test")
 NAMED_SIDES = (("A", "B"), ("synthetic", "real"))
+PHOTOS = ("img", "image", "images", "photo")
+"""What the folder beside `label` may be called."""
+OF_A_KIND = re.compile(
+    r"(?<=[^/])(_gtFine_(labelIds|labelTrainIds|instanceIds|color)|_leftImg8bit|_(label|labels|mask|inst|instance|img|image|photo))$"
+)
+"""What the name of a file may end with to say which of several views of one scene it holds; the first are Cityscapes'."""
 FITTING = (
-    "it needs train/ with side-by-side images, or trainA/ and trainB/, or A/ and B/, or a .csv with the columns A and B;"
-    " FOLDER_A,FOLDER_B joins any two folders"
+    "it needs train/ with side-by-side images, or trainA/ and trainB/, or A/ and B/, or train_label/ and train_img/, or a .csv"
+    " with the columns A and B; FOLDER_A,FOLDER_B joins any two folders"
 )
 
 
@@ -35,10 +41,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Sides:
-    """The two sides of one split, each in order of name."""
+    """The two sides of one split, each in order of name; and what may lie beside the label maps of one side, or the pairs."""
 
     a: Sequence[Source]
     b: Sequence[Source]
+    instances: Sequence[Source] = ()
+    region: Sequence[Source] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,37 @@ def pairs(sides: Sides) -> tuple[list[tuple[Source, Source]], list[Source]]:
     return matched, [source for source in (*sides.a, *sides.b) if source.name not in names]
 
 
+def bare(name: str) -> str:
+    """A name without its ending of `OF_A_KIND`: "bonn_01_gtFine_labelIds" and "bonn_01_leftImg8bit" are partners."""
+    return OF_A_KIND.sub("", name)
+
+
+def beside(sources: Iterable[Source], others: Iterable[Source]) -> list[Source | None]:
+    """For each source the one among the others that has its bare name, or that of its file, as a manifest's have."""
+    named = {bare(other.name): other for other in others}
+    return [named.get(bare(s.name)) or (None if "/" in s.name else named.get(bare(s.path.stem))) for s in sources]
+
+
+def companions(sources: Sequence[Source], others: Iterable[Source], what: str) -> list[Source]:
+    """`beside`, for each of them. Raises UserError where one is missing."""
+    found = list(zip(sources, beside(sources, others), strict=True))
+    if missing := [source for source, partner in found if partner is None]:
+        raise UserError(
+            f"{len(missing)} of {len(found)} pairs have no {what} of the same name, such as '{missing[0].path}'",
+            f"each needs one; or remove all {what}s",
+        )
+    return [partner for _, partner in found if partner]
+
+
+def masks(folder: str | Path) -> list[Source]:
+    """The images of a folder that goes beside others. Raises UserError where there are none."""
+    if not Path(folder).is_dir():
+        raise UserError(f"there is no folder '{folder}'", "data.region is a folder of grey masks with the names of the pairs")
+    if not (found := _sources(Path(folder), bare_names=True)):
+        raise UserError(f"'{folder}' holds no images", f"known are {' '.join(sorted(images.SUFFIXES))}")
+    return found
+
+
 def image_files(folder: Path) -> list[Path]:
     """Every image below a folder, in natural order (2 before 10). What is hidden and linked folders are left out."""
     files = []
@@ -96,6 +135,31 @@ def image_files(folder: Path) -> list[Path]:
 def natural(text: str) -> list[tuple[int, int, str]]:
     """A sorting key in which numbers count as numbers."""
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text)]
+
+
+# Label maps
+
+
+def _labels(root: Path, _: bool) -> Found | None:
+    """train_label/ train_img/ [train_inst/] · train/label train/image [train/inst] · label/ image/ [inst/]. A is the label."""
+    ways = [f"{{split}}{join}{{part}}" for join in ("_", "/")]
+    return next((found for way in ways if (found := _with_labels(root, way, SPLITS))), _with_labels(root, "{part}", ["train"]))
+
+
+def _with_labels(root: Path, way: str, splits: Iterable[str]) -> Found | None:
+    """The splits whose folders are named in one `way` and have images on both sides; None unless train is among them."""
+    found, said = {}, ""
+    for split in splits:
+        label, inst = (way.format(split=split, part=part) for part in ("label", "inst"))
+        photo = next((p for part in PHOTOS if (root / (p := way.format(split=split, part=part))).is_dir()), None)
+        if photo and (root / label).is_dir():
+            things = _sources(root / inst, bare_names=True) if (root / inst).is_dir() else []
+            sides = Sides(_sources(root / label, bare_names=True), _sources(root / photo, bare_names=True), things)
+            if sides.a and sides.b:
+                found[split] = sides
+                with_things = f", with instances in '{inst}'" if things else ""
+                said = said or f"label maps: '{label}' is A, '{photo}' is B{with_things}"
+    return Found("labels", found, said) if "train" in found else None
 
 
 # Two folders
@@ -156,12 +220,13 @@ def _must_be_two_folders(a: Path, b: Path) -> Found:
     return Found("two-folders", {"train": Sides(*sides)}, f"two folders: '{a}' is A, '{b}' is B")
 
 
-def _sources(folder: Path) -> list[Source]:
+def _sources(folder: Path, *, bare_names: bool = False) -> list[Source]:
     """The images of one side; a.jpg and a.png in one folder would both be `a`, so they keep their suffix."""
     files = image_files(folder)
     # macOS writes accents as two characters, other systems as one
     names = [unicodedata.normalize("NFC", file.relative_to(folder).as_posix()) for file in files]
     stems = [name.removesuffix(file.suffix) for name, file in zip(names, files, strict=True)]
+    stems = [bare(stem) for stem in stems] if bare_names else stems
     count = Counter(stems)
     return [Source(file, stem if count[stem] == 1 else name) for file, stem, name in zip(files, stems, names, strict=True)]
 
@@ -246,6 +311,7 @@ def _rows(path: Path) -> Iterable[object]:
 
 # In the order in which they are tried; each gets the root, and whether it is only a guess
 READERS: dict[str, Callable[[Path, bool], Found | None]] = {
+    "labels": _labels,
     "two-folders": _two_folders,
     "side-by-side": _side_by_side,
     "manifest": _manifest,
@@ -260,11 +326,6 @@ def _refuse(root: Path, layout: str) -> NoReturn:
         raise UserError(f"there is no folder '{root}'", "i2i data list shows the data sets known by name")
     if root.is_file():
         raise UserError(f"'{root}' is a file, not a data set", FITTING)
-    if (root / "train_label").is_dir() and (root / "train_img").is_dir():
-        raise UserError(
-            f"'{root}' has label maps (train_label/ and train_img/), a layout that no method here can be trained on yet",
-            f"two of its folders can be joined where their names match: '{root}/train_label,{root}/train_img'",
-        )
     as_what = "" if layout == "auto" else f" as '{layout}'"
     raise UserError(f"'{root}' holds no layout that can be trained on{as_what}: {_contents(root)}", FITTING)
 

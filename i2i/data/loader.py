@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +11,14 @@ from torch import Tensor
 
 from i2i.data.samples import Sample, Samples
 
-Batch = tuple[Tensor, ...]
+
+class Batch(NamedTuple):
+    """Some samples, each side one tensor (B, H, W, C), in the dtype of a `Sample`."""
+
+    x: Tensor
+    y: Tensor
+    instances: Tensor | None = None
+    region: Tensor | None = None
 
 
 def batch_numbers(step: int, size: int, rank: int = 0, ranks: int = 1) -> range:
@@ -20,8 +28,9 @@ def batch_numbers(step: int, size: int, rank: int = 0, ranks: int = 1) -> range:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Samples (H, W, C) -> one tensor (B, H, W, C) for each side, still in the dtype of the files."""
-    return tuple(torch.from_numpy(np.stack(side)) for side in zip(*samples, strict=True))
+    """One tensor (B, H, W, C) for each field that the samples have."""
+    fields = zip(*samples, strict=True)
+    return Batch._make(None if field[0] is None else torch.from_numpy(np.stack(field)) for field in fields)
 
 
 def batches(

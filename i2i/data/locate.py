@@ -24,14 +24,17 @@ def home() -> Path:
     return Path(os.environ.get("I2I_DATA") or cache / "i2i" / "data")
 
 
-def locate(source: str, kind: str, say: Callable[[str], None], size: int = SMALLEST) -> str:
-    """The absolute place of a data set: a path as it is, `scenes` made where it is not yet there, a known name fetched."""
+def locate(source: str, kind: str, say: Callable[[str], None], size: tuple[int, int] = (SMALLEST, SMALLEST)) -> str:
+    """The absolute place of a data set: a path as it is, `scenes` made where it is not yet there, a known name fetched.
+
+    `kind` is a layout of scenes: paired, unpaired, labels or simreal; `size` is (height, width).
+    """
     if Path(source).exists():
         return str(Path(source).absolute())
     if both := folders.joined(source):
         return ",".join(str(folder.absolute()) for folder in both)
     if source == catalogue.BUILT_IN:
-        return str(_made(kind, max(SMALLEST, size), say))
+        return str(_made(kind, (max(SMALLEST, size[0]), max(SMALLEST, size[1])), say))
     if re.fullmatch(r"[\w-]+", source):
         say(f"looking for the data set '{source}' in {home()}")
         return str(catalogue.fetch(source, home(), paced(say, "fetched", "MB", 1e6)))
@@ -60,10 +63,12 @@ def amount(done: int, total: int | None, verb: str, unit: str, scale: float) -> 
     return f"{verb} {done / scale:.0f}" + (f" of {total / scale:.0f}" if total else "") + f" {unit}"
 
 
-def _made(kind: str, size: int, say: Callable[[str], None]) -> Path:
-    folder = home() / f"scenes-{kind}-{SCENES}x{size}"
+def _made(kind: str, size: tuple[int, int], say: Callable[[str], None]) -> Path:
+    height, width = size
+    spelled = f"{height}" if height == width else f"{width}x{height}"
+    folder = home() / f"scenes-{kind}-{SCENES}x{spelled}"
     if not folder.exists():
-        say(f"making {SCENES} scenes of {size} pixels in {folder}")
+        say(f"making {SCENES} scenes of {spelled} pixels in {folder}")
         folder.parent.mkdir(parents=True, exist_ok=True)
         total, tell = scenes.scenes_needed(kind, SCENES), paced(say, "drew", "scenes")
         scenes.make(folder, kind, SCENES, size, on_progress=lambda done: tell(done, total))

@@ -3,19 +3,31 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from random import Random
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from i2i.config import DataSettings
 from i2i.data.folders import Source
-from i2i.data.reader import Reader
+from i2i.data.reader import INSTANCES, Reader
 from i2i.data.transforms import cropped
 from i2i.domain import Domain
 
 Array = np.ndarray
-Sample = tuple[Array, Array]
 ORDER, CUT = 0, 1
+MASK = Domain.of(1)
+
+
+class Sample(NamedTuple):
+    """One cut (H, W, C) of everything. x and y are in their domains' dtypes; of a label map, `Domain.positions`.
+
+    `instances` are int32 ids, (H, W, 1); `region` is (H, W, 1) float32 in [0, 1].
+    """
+
+    x: Array
+    y: Array
+    instances: Array | None = None
+    region: Array | None = None
 
 
 class Samples(Protocol):
@@ -27,9 +39,7 @@ class Samples(Protocol):
         """Samples in one epoch."""
         ...
 
-    def __getitem__(self, number: int) -> Sample:
-        """x and y, each (size, size, C) in its domain's dtype."""
-        ...
+    def __getitem__(self, number: int) -> Sample: ...
 
 
 class _Both:
@@ -60,17 +70,39 @@ class _Both:
         return int(self._order(epoch)[position])
 
     def _cut(self, image: Array, row: float, column: float, mirror: float) -> Array:
-        return cropped(image, self.settings.size, (row, column), self.settings.flip and mirror < 0.5)
+        return cropped(image, self.settings.crop, (row, column), self.settings.flip and mirror < 0.5)
 
 
 class PairedSamples(_Both):
-    """x[i] with its partner y[i]; one draw of place and mirroring for both."""
+    """x[i] with its partner y[i] and what lies beside them; one draw of place and mirroring for all.
+
+    `instances` and `region` are as long as x, or empty where there are none.
+    """
+
+    def __init__(
+        self,
+        x: Sequence[Source],
+        y: Sequence[Source],
+        settings: DataSettings,
+        reader: Reader,
+        seed: int,
+        instances: Sequence[Source] = (),
+        region: Sequence[Source] = (),
+    ):
+        super().__init__(x, y, settings, reader, seed)
+        self.instances, self.region = instances, region
 
     def __getitem__(self, number: int) -> Sample:
-        i, draw = self._place(number), self._draws(CUT, number).random
-        x, y = self.reader(self.x[i], self.domains[0]), self.reader(self.y[i], self.domains[1])
-        place = draw(), draw(), draw()
-        return self._cut(x, *place), self._cut(y, *place)
+        draw = self._draws(CUT, number).random
+        i, place = self._place(number), (draw(), draw(), draw())
+        return self._sample(i, i, place)
+
+    def _sample(self, i: int, j: int, place: tuple[float, float, float]) -> Sample:
+        """x[i] and what lies beside it, with y[j]."""
+        x, y = self.reader(self.x[i], self.domains[0]), self.reader(self.y[j], self.domains[1])
+        instances = self._cut(self.reader(self.instances[i], INSTANCES), *place) if self.instances else None
+        region = self._cut(self.reader(self.region[i], MASK), *place).astype(np.float32) / 255 if self.region else None
+        return Sample(self._cut(x, *place), self._cut(y, *place), instances, region)
 
 
 class UnpairedSamples(_Both):
@@ -80,14 +112,11 @@ class UnpairedSamples(_Both):
         i, draw = self._place(number) % len(self.x), self._draws(CUT, number).random
         j = int(draw() * len(self.y))
         x, y = self.reader(self.x[i], self.domains[0]), self.reader(self.y[j], self.domains[1])
-        return self._cut(x, draw(), draw(), draw()), self._cut(y, draw(), draw(), draw())
+        return Sample(self._cut(x, draw(), draw(), draw()), self._cut(y, draw(), draw(), draw()))
 
 
-class FixedSamples(_Both):
+class FixedSamples(PairedSamples):
     """The same few samples every time: the first ones in order, cut from the middle, never mirrored."""
 
     def __getitem__(self, number: int) -> Sample:
-        x = self.reader(self.x[number % len(self.x)], self.domains[0])
-        y = self.reader(self.y[number % len(self.y)], self.domains[1])
-        middle = (0.5, 0.5, 1.0)
-        return self._cut(x, *middle), self._cut(y, *middle)
+        return self._sample(number % len(self.x), number % len(self.y), (0.5, 0.5, 1.0))

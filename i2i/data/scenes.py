@@ -151,7 +151,7 @@ def make(
     folder: Path,
     layout: str,
     count: int,
-    size: int = 128,
+    size: int | tuple[int, int] = 128,
     seed: int = 0,
     on_progress: Callable[[int], None] | None = None,
 ) -> None:
@@ -199,12 +199,12 @@ def _write(drawn: Scene, root: Path, views: dict[str, str]) -> None:
             (root / path / f"{name}.json").write_text(json.dumps(drawn.boxes()) + "\n", encoding="utf-8", newline="\n")
 
 
-def _refuse(folder: Path, layout: str, count: int, size: int, seed: int) -> None:
+def _refuse(folder: Path, layout: str, count: int, size: int | tuple[int, int], seed: int) -> None:
     if layout not in LAYOUTS:
         raise UserError(f"scenes have no layout '{layout}'", f"choose one of {', '.join(LAYOUTS)}")
     if count < 1:
         raise UserError(f"cannot make {count} scenes", "ask for at least 1")
-    if size < SMALLEST:
+    if min(size if isinstance(size, tuple) else (size,)) < SMALLEST:
         raise UserError(f"scenes of {size} pixels are too small", f"ask for at least {SMALLEST}")
     if seed < 0:
         raise UserError(f"scenes have no seed {seed}", "seeds count from 0")

@@ -4,7 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from i2i import images
-from i2i.data.folders import Source
+from i2i.config import DataSettings
+from i2i.data import labels
+from i2i.data.folders import Found, Source
+from i2i.data.labels import Census, Progress, label_maps
 from i2i.data.reader import picture
 from i2i.decoders import Header
 from i2i.domain import Domain
@@ -19,6 +22,18 @@ def settle(side: str, sources: Iterable[Source]) -> Domain:
         return domain
     low, high = _range(side, sources)
     return Domain(channels=domain.channels, dtype="float32", low=low, high=high)
+
+
+def settle_labels(found: Found, settings: DataSettings, on_progress: Progress | None = None) -> tuple[Domain, Census]:
+    """The classes of the label maps on the input side, from every map of every split, and what was counted in them.
+
+    Raises UserError, naming files and values, where some id is no class.
+    """
+    palette = labels.palette_of(settings)
+    counted = labels.census(label_maps(found, "B" if settings.direction == "BtoA" else "A"), palette, on_progress)
+    domain = labels.settled(counted, settings, palette)
+    labels.require_known(counted, domain)
+    return domain, counted
 
 
 def agreed(side: str, sources: Sequence[Source], headers: Sequence[Header]) -> Domain:

@@ -1,5 +1,6 @@
 """Resize, crop and flip: how an image becomes a training sample."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import cv2
@@ -8,22 +9,29 @@ import numpy as np
 from i2i.images import resize
 
 Array = np.ndarray
+Size = tuple[int, int]
+"""(height, width)"""
 
 
-def resized(image: Array, mode: Literal["square", "shorter", "none"], load_size: int, crop: int) -> Array:
-    """image: (H, W, C) -> the same dtype at the size that crops are cut from, at least `crop` on both sides."""
+def resized(
+    image: Array,
+    mode: Literal["square", "shorter", "width", "none"],
+    load: Size,
+    crop: Size,
+    by: Callable[[Array, Size], Array] = resize,
+) -> Array:
+    """image: (H, W, C) -> the same dtype at the size that crops are cut from, at least their own. Ids go `by` nearest."""
     height, width = image.shape[:2]
     if mode == "square":
-        side = max(crop, load_size)
-        return resize(image, (side, side))
-    shorter = max(crop, load_size if mode == "shorter" else min(height, width))
-    scale = shorter / min(height, width)
-    return resize(image, (max(crop, round(height * scale)), max(crop, round(width * scale))))
+        return by(image, (max(crop[0], load[0]), max(crop[1], load[1])))
+    wanted = {"shorter": min(load) / min(height, width), "width": load[1] / width, "none": 1.0}[mode]
+    scale = max(wanted, crop[0] / height, crop[1] / width)
+    return by(image, (max(crop[0], round(height * scale)), max(crop[1], round(width * scale))))
 
 
-def cropped(image: Array, crop: int, place: tuple[float, float], flip: bool) -> Array:
-    """Cut a square: `place` in [0, 1) picks its row and column among all that fit, so one draw serves images of two sizes."""
-    top, left = (int(p * (side - crop + 1)) for p, side in zip(place, image.shape[:2], strict=True))
-    cut = image[top : top + crop, left : left + crop]
+def cropped(image: Array, crop: Size, place: tuple[float, float], flip: bool) -> Array:
+    """Cut a part: `place` in [0, 1) picks its row and column among all that fit, so one draw serves images of two sizes."""
+    top, left = (int(p * (side - cut + 1)) for p, side, cut in zip(place, image.shape[:2], crop, strict=True))
+    cut = image[top : top + crop[0], left : left + crop[1]]
     # a view with negative strides would be stacked ten times slower
     return cv2.flip(cut, 1).reshape(cut.shape) if flip else cut

@@ -82,21 +82,30 @@ def test_check_of_no_data_set_is_a_report_as_well(tmp_path):
     assert json.loads(result.stdout)["layout"] is None
 
 
-@pytest.mark.parametrize("layout", ["unpaired", "simreal", "paired"])
+METHODS = {"paired": "pix2pix", "unpaired": "cyclegan", "simreal": "simgan", "labels": "pix2pixhd"}
+
+
+@pytest.mark.parametrize("layout", METHODS)
 def test_scenes_are_drawn_and_pass_the_check(tmp_path, layout):
     folder = tmp_path / "new" / "scenes"
     made = run("make", "scenes", folder, "--layout", layout, "--count", 10, "--size", 32, "--seed", 4)
     assert (made.exit_code, made.stdout) == (0, f"{folder}\n")
-    assert f"next: i2i train {'pix2pix' if layout == 'paired' else 'cyclegan'} --data {folder}" in made.stderr
+    assert f"next: i2i train {METHODS[layout]} --data {folder}" in made.stderr
     report = json.loads(run("check", folder, "--size", 32, "--json").stdout)
-    assert report["kind"] == ("paired" if layout == "paired" else "unpaired")
+    assert report["kind"] == ("paired" if layout in ("paired", "labels") else "unpaired")
     assert [finding for finding in report["findings"] if finding["severity"] != "note"] == []
 
 
-def test_label_scenes_lead_to_the_check(tmp_path):
-    assert (
-        "next: i2i data check" in run("make", "scenes", tmp_path / "s", "--layout", "labels", "--count", 1, "--size", 16).stderr
-    )
+def test_check_takes_the_settings_that_training_takes_and_hands_them_on(tmp_path):
+    run("make", "scenes", tmp_path / "s", "--layout", "labels", "--count", 2, "--size", 32)
+    told = run("check", tmp_path / "s", "--set", "data.classes=20", "--size", "32x16")
+    assert "label map of 20 classes" in told.stdout
+    assert told.stderr == f"next: i2i train pix2pixhd --data {tmp_path / 's'} --set data.classes=20 --size 32x16\n"
+    failed = run("check", tmp_path / "s", "--set", "data.classes=2")
+    assert failed.exit_code == 2
+    assert "and the classes are 0 to 1" in failed.stdout
+    with pytest.raises(UserError, match=r"data\.size must be pixels"):
+        run("check", tmp_path / "s", "--size", "32x")
 
 
 @pytest.mark.parametrize(

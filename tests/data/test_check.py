@@ -38,8 +38,8 @@ def two(tmp_path):
     return tmp_path
 
 
-def looked(root, **how) -> Report:
-    return check(root, **{"size": 8, **how})
+def looked(root, size: int | None = 8, **how) -> Report:
+    return check(root, size=size and (size, size), **how)
 
 
 def said(report: Report) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i.data.folders import find, image_files, natural, pairs
+from i2i.data.folders import bare, companions, find, image_files, masks, natural, pairs
 from i2i.errors import UserError
 
 
@@ -25,7 +25,7 @@ TWO_FOLDERS = {
     "trainA trainB": ("trainA", "trainB", "testA", "testB"),
     "train/A train/B": ("train/A", "train/B", "test/A", "test/B"),
     "A/train B/train": ("A/train", "B/train", "A/test", "B/test"),
-    "two folders in train": ("train/image", "train/label", "test/image", "test/label"),
+    "two folders in train": ("train/night", "train/noon", "test/night", "test/noon"),
     "two folders with splits": ("map/train", "photo/train", "map/test", "photo/test"),
     "odd names": ("train/{0} %s", "train/ü [b]", "test/{0} %s", "test/ü [b]"),
 }
@@ -211,11 +211,85 @@ def test_a_single_image_is_no_data_set(tmp_path):
         find(tmp_path / "1.png")
 
 
-def test_label_maps_are_known_but_not_yet_for_training(tmp_path):
-    draw(tmp_path / "train_label" / "1.png", tmp_path / "train_inst" / "1.png", tmp_path / "train_img" / "1.png")
-    with pytest.raises(UserError, match="label maps") as caught:
-        find(tmp_path)
-    assert "train_label," in str(caught.value.hint)
+LABELS = {
+    "as pix2pixHD": ("train_label", "train_img", "train_inst", "test_label", "test_img", "test_inst"),
+    "in train": ("train/label", "train/image", "train/inst", "test/label", "test/image", "test/inst"),
+    "photo": ("train/label", "train/photo", "train/inst", "test/label", "test/photo", "test/inst"),
+}
+
+
+@pytest.mark.parametrize("folders", LABELS.values(), ids=LABELS)
+def test_label_maps_are_found_with_their_photos_instances_and_held_out_split(tmp_path, folders):
+    draw(*(tmp_path / folder / f"{n}.png" for folder in folders for n in (1, 2)))
+    found = find(tmp_path)
+    assert found.layout == "labels"
+    assert set(found.splits) == {"train", "test"}
+    train = found.splits["train"]
+    assert [side[0].path.parent for side in (train.a, train.b, train.instances)] == [tmp_path / f for f in folders[:3]]
+    assert f"'{folders[0]}' is A, '{folders[1]}' is B, with instances in '{folders[2]}'" in found.said
+
+
+def test_label_maps_lie_in_the_top_folder_too_and_instances_may_be_missing(tmp_path):
+    draw(tmp_path / "label" / "1.png", tmp_path / "img" / "1.jpg")
+    found = find(tmp_path)
+    assert (found.layout, found.splits["train"].instances, found.held_out) == ("labels", [], None)
+
+
+def test_a_split_with_label_maps_but_no_photos_is_no_split(tmp_path):
+    draw(*(tmp_path / folder / "1.png" for folder in ("train_label", "train_img", "test_label", "test_inst")))
+    assert set(find(tmp_path).splits) == {"train"}
+    (tmp_path / "test_img").mkdir()
+    assert set(find(tmp_path).splits) == {"train"}
+
+
+CITYSCAPES = "aachen_00000{}_000019_{}"
+
+
+def test_views_of_one_scene_are_partners_by_name_and_never_by_order(tmp_path):
+    for n in (0, 1, 2):
+        draw(tmp_path / "train_label" / f"{CITYSCAPES.format(n, 'gtFine_labelIds')}.png")
+        draw(tmp_path / "train_inst" / f"{CITYSCAPES.format(n, 'gtFine_instanceIds')}.png")
+    for n in (1, 2, 3):
+        draw(tmp_path / "train_img" / f"{CITYSCAPES.format(n, 'leftImg8bit')}.jpg")
+    train = find(tmp_path).splits["train"]
+    matched, alone = pairs(train)
+    assert [(a.name, b.name) for a, b in matched] == [(f"aachen_00000{n}_000019",) * 2 for n in (1, 2)]
+    assert len(alone) == 2
+    assert [s.path.name for s in companions([a for a, _ in matched], train.instances, "instance map")] == [
+        f"{CITYSCAPES.format(n, 'gtFine_instanceIds')}.png" for n in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    "end", ["gtFine_labelTrainIds", "gtFine_color", "label", "labels", "mask", "inst", "instance", "img", "image", "photo"]
+)
+def test_the_ending_that_names_the_view_is_no_part_of_the_name(end):
+    assert bare(f"deep/7_{end}") == "deep/7"
+    assert bare(f"deep/_{end}") == f"deep/_{end}"
+    assert bare(f"7_{end}_2") == f"7_{end}_2"
+
+
+def test_files_that_would_share_a_bare_name_keep_their_own(tmp_path):
+    draw(*(tmp_path / "train_label" / name for name in ("1_mask.png", "1_label.png")), tmp_path / "train_img" / "1.png")
+    assert names(find(tmp_path).splits["train"].a) == ["1_label.png", "1_mask.png"]
+
+
+def test_a_pair_without_its_companion_is_named(tmp_path):
+    draw(*(tmp_path / folder / f"{n}.png" for folder in ("label", "img") for n in (1, 2)), tmp_path / "inst" / "2.png")
+    train = find(tmp_path).splits["train"]
+    with pytest.raises(UserError, match=r"1 of 2 pairs have no instance map of the same name, such as '.*label/1\.png'"):
+        companions(train.a, train.instances, "instance map")
+
+
+def test_masks_go_beside_the_pairs_of_any_layout(tmp_path):
+    draw(
+        tmp_path / "masks" / "1.png", tmp_path / "masks" / "2_mask.png", tmp_path / "x" / "1.png", tmp_path / "x" / "2_img.jpg"
+    )
+    (tmp_path / "list.csv").write_text("A,B\nx/1.png,x/1.png\nx/2_img.jpg,x/1.png\n")
+    listed = find(tmp_path / "list.csv").splits["train"].a
+    assert [s.path.name for s in companions(listed, masks(tmp_path / "masks"), "mask")] == ["1.png", "2_mask.png"]
+    with pytest.raises(UserError, match="no folder"):
+        masks(tmp_path / "nowhere")
 
 
 def test_a_layout_that_does_not_exist_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 import pytest
 
-from i2i.data import catalogue, locate
+from i2i import images
+from i2i.data import catalogue, folders, locate
 from i2i.errors import UserError
 
 
@@ -15,11 +16,23 @@ def test_drawing_scenes_tells_how_far_it_is_and_is_done_once(tmp_path, monkeypat
     monkeypatch.setattr(locate, "SCENES", 2)
     monkeypatch.setattr(locate, "SMALLEST", 16)
     said = []
-    place = locate.locate("scenes", "paired", said.append, 16)
+    place = locate.locate("scenes", "paired", said.append, (16, 16))
     assert place == str(tmp_path / "sets" / "scenes-paired-2x16")
     assert said == [f"making 2 scenes of 16 pixels in {place}", *(f"drew {done} of 3 scenes" for done in (1, 2, 3))]
-    assert locate.locate("scenes", "paired", said.append, 16) == place
+    assert locate.locate("scenes", "paired", said.append, (16, 16)) == place
     assert len(said) == 4
+
+
+@pytest.mark.parametrize("kind", ["labels", "simreal"])
+def test_scenes_come_in_the_layout_and_the_shape_that_the_method_wants(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(locate, "SCENES", 1)
+    monkeypatch.setattr(locate, "SMALLEST", 16)
+    place = locate.locate("scenes", kind, lambda text: None, (16, 32))
+    assert place == str(tmp_path / "sets" / f"scenes-{kind}-1x32x16")
+    train = folders.find(place).splits["train"]
+    header = images.header(train.a[0].path)
+    assert (header.width, header.height) == (32, 16)
+    assert bool(train.instances) == (kind == "labels")
 
 
 def test_a_download_tells_how_far_it_is(tmp_path, monkeypatch):

@@ -1,0 +1,35 @@
+"""What is found in a data set, in words."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+EXAMPLES = 3
+MANY = {"is": "are", "has": "have"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know. An error keeps training from starting or would end it; a warning would spoil it."""
+
+    severity: Severity
+    what: str
+    do: str
+    files: tuple[str, ...] = ()
+    """A few examples of the `count` files that it is about."""
+    count: int = 0
+
+
+def about(severity: Severity, files: Sequence[Path], what: str, do: str) -> Iterator[Finding]:
+    """One finding, where there are such files. `what` is said of one file and begins with a verb."""
+    verb, _, rest = what.partition(" ")
+    if files:
+        subject = f"1 file {verb}" if len(files) == 1 else f"{len(files)} files {MANY.get(verb, verb.removesuffix('s'))}"
+        yield Finding(severity, f"{subject} {rest}", do, examples(files), len(files))
+
+
+def examples(files: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(str(file) for file in files[:EXAMPLES])

@@ -1,0 +1,178 @@
+"""Everything that is settled and checked before a run exists: its data is found and looked at, its networks are weighed."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from shlex import quote
+from typing import Any
+
+from i2i.config import Config, flat, spelled
+from i2i.data import folders
+from i2i.data.check import check
+from i2i.data.labels import Census, wanted
+from i2i.data.locate import locate, paced
+from i2i.data.reader import cache_budget
+from i2i.data.settle import settle, settle_labels
+from i2i.domain import Domain
+from i2i.errors import UserError, meant
+from i2i.models import method_class, without_weights
+from i2i.training import ranks
+from i2i.training.precision import choose_device, choose_precision
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A configuration whose data was found and looked at: everything is settled, nothing has been written."""
+
+    config: Config
+    train: folders.Sides
+    held_out: folders.Sides | None
+    said: tuple[str, ...]
+
+
+def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, decode: bool = True) -> Prepared:
+    """Find the data, settle what its values are, and check everything that can be checked before training.
+
+    Raises UserError for whatever would stop training later. `decode` also looks at every image, as
+    `i2i data check` does.
+    """
+    if not config.data.source:
+        raise UserError("there is no data to train on", "--data FOLDER, or --data scenes for the built-in set")
+    choose_precision(config.train.precision, choose_device(config.train.device))
+    kind = method_class(config.method).data
+    group = ranks.join()
+    place = group.tell(lambda: locate(config.data.source, method_class(config.method).scenes or kind, say, config.data.crop))
+    found = folders.find(place, config.data.layout)
+    train, notes = _oriented(found.splits["train"], kind, config.data.direction)
+    held_out = _oriented(found.held_out, kind, config.data.direction)[0] if found.held_out else None
+    if not train.a or not train.b:
+        raise UserError(
+            f"no image in '{place}' has a partner of the same name", f"i2i data check {quote(place)} shows what lies there"
+        )
+
+    x_side, y_side = ("B", "A") if config.data.direction == "BtoA" else ("A", "B")
+    stated = [side for side, domain in ((x_side, config.data.x), (y_side, config.data.y)) if domain]
+    counted: Census = {}
+    if wanted(config.data, found.layout, kind):
+        x = Domain.model_validate_json(group.tell(lambda: _label_domain(config, found, counted, say)))
+    else:
+        x = settle("x", train.a)
+    y = settle("y", train.b)
+    train, held_out, has_instances = _accompanied(config, train, held_out, labels=x.labels)
+    x = x.model_copy(update={"instances": has_instances})
+    changes = {"source": place, "layout": found.layout}
+    config = config.replaced("the data", data=changes | {
+        side: domain.model_dump() for side, domain in (("x", x), ("y", y)) if getattr(config.data, side) is None
+    })  # fmt: skip
+    for stage in config.by_stage().values():
+        _check_networks(stage)
+    if decode:
+        group.tell(lambda: _check_images(config, kind, "".join(stated), say, counted))
+    budget = cache_budget(config.data)
+    said = (
+        found.said + (", B to A" if config.data.direction == "BtoA" else ""),
+        f"x: {len(train.a)} images, {config.data.x or x} · y: {len(train.b)} images, {config.data.y or y}"
+        + (f" · held out: {len(held_out.a)} and {len(held_out.b)}" if held_out else ""),
+        *([f"decoded images are kept in memory, up to {budget / 1e9:.1f} GB (data.cache_gb)"] if budget else []),
+        *notes,
+    )
+    return Prepared(config, train, held_out, said)
+
+
+def _oriented(sides: folders.Sides, kind: str, direction: str) -> tuple[folders.Sides, list[str]]:
+    """The sides as x and y: matched by name where the method learns from pairs, swapped where B is the input."""
+    notes = []
+    if kind == "paired":
+        matched, alone = folders.pairs(sides)
+        sides = folders.Sides([a for a, _ in matched], [b for _, b in matched], sides.instances)
+        if alone:
+            notes.append(f"{len(alone)} images have no partner and are left out, such as '{alone[0].path}'")
+    return (folders.Sides(sides.b, sides.a) if direction == "BtoA" else sides), notes
+
+
+def _label_domain(config: Config, found: folders.Found, counted: Census, say: Callable[[str], None]) -> str:
+    """The domain of a label map as JSON; `counted` gets what is in the files. One that is settled is taken as it is."""
+    if config.data.x:
+        return config.data.x.model_dump_json()
+    domain, census = settle_labels(found, config.data, paced(say, "data: read", "label maps"))
+    counted |= census
+    return domain.model_dump_json()
+
+
+def _accompanied(
+    config: Config, train: folders.Sides, held_out: folders.Sides | None, *, labels: bool
+) -> tuple[folders.Sides, folders.Sides | None, bool]:
+    """The sides with what the method reads beside them, one for each pair, and whether instances are among that."""
+    reads, region, x = method_class(config.method).reads, config.data.region, config.data.x
+    if region and "region" not in reads:
+        raise UserError(f"{config.method} has no use for data.region", "leave it out; it weighs the errors of pairs")
+    has_instances = labels and "instances" in reads and (x.instances if x else bool(train.instances))
+
+    def instances(sides: folders.Sides) -> list[folders.Source]:
+        return folders.companions(sides.a, sides.instances, "instance map") if has_instances else []
+
+    masks = folders.companions(train.a, folders.masks(region), "mask") if region else []
+    train = replace(train, instances=instances(train), region=masks)
+    return train, replace(held_out, instances=instances(held_out)) if held_out else None, has_instances
+
+
+def _check_images(config: Config, kind: Any, stated: str, say: Callable[[str], None], counted: Census) -> str:
+    """Say what would hurt training, and raise UserError for what would stop it. Returns nothing to tell."""
+    report = check(
+        config.data.source,
+        config.data.layout,
+        kind=kind,
+        size=config.data.crop,
+        settings=config.data,
+        counted=counted or None,
+        thorough=config.data.check,
+        stated=stated,
+        on_progress=paced(say, "data: checked", "images"),
+    )
+    for finding in report.findings:
+        example = f", such as '{finding.files[0]}'" if finding.files else ""
+        if finding.severity == "error":
+            raise UserError(f"{finding.what}{example}", f"{finding.do}; i2i data check {quote(config.data.source)} shows all")
+        if finding.severity == "warning":
+            say(f"warning: {finding.what}{example}: {finding.do}")
+    return ""
+
+
+def _check_networks(config: Config) -> None:
+    """Raise UserError where the networks do not have the players that are named, or the crop does not suit them."""
+    method = without_weights(config)
+    method.require()
+    unknown = config.train.player_lr.keys() - method.players()
+    if unknown:
+        wrong, first = min(unknown), next(iter(method.players()))
+        raise UserError(
+            f"train.player_lr names '{wrong}', but the players are {', '.join(method.players())}",
+            meant(wrong, method.players()) or f"such as --set train.player_lr.{first}={config.train.lr:g}",
+        )
+    crop, stride, smallest = config.data.crop, method.crop_stride(), method.smallest_crop()
+    enough = math.ceil(smallest / stride) * stride
+    fitting = spelled(tuple(max(enough, round(side / stride) * stride) for side in crop))
+    if any(side % stride for side in crop):
+        raise UserError(
+            f"data.size is {config.data.size}, but this generator needs a multiple of {stride}",
+            f"--size {fitting}{_or_shallower(config)}",
+        )
+    if min(crop) < smallest:
+        raise UserError(f"data.size is {config.data.size}, but these networks need {smallest} at least", f"--size {fitting}")
+    if config.data.resize == "square" and any(loaded < cut for loaded, cut in zip(config.data.resized, crop, strict=True)):
+        raise UserError(
+            f"data.load_size is {spelled(config.data.resized)}, smaller than data.size ({config.data.size})",
+            f"--set data.load_size={config.data.size} trains without random crops",
+        )
+
+
+def _or_shallower(config: Config) -> str:
+    """The other way out, for a generator whose stride is a setting: a U-Net."""
+    depth = min(map(_halvings, config.data.crop))
+    is_unet = flat(config.tree()).get("model.generator.kind") == "unet"
+    return f", or a shallower one: --set model.generator.depth={depth}" if is_unet and depth >= 2 else ""
+
+
+def _halvings(size: int) -> int:
+    """How often a side can be halved."""
+    return int(math.log2(size & -size))
