@@ -6,13 +6,13 @@ Defaults in the code < preset < `--config FILE` < named options < `--set key=val
 import importlib.resources
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from i2i.domain import Domain
 from i2i.errors import UserError, meant, nearest
@@ -26,18 +26,44 @@ Beta = Annotated[float, Field(strict=True, ge=0, lt=1)]
 Rate = Annotated[float, Field(strict=True, gt=0)]
 
 
+def _pixels(value: Any) -> int | str:
+    """256, "256" and "256x256" -> 256; "1024x512" stays."""
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if not (found := re.fullmatch(r"([1-9]\d{0,5})(?:[xX]([1-9]\d{0,5}))?", text)):
+        raise ValueError("must be pixels, such as 256, or WIDTHxHEIGHT, such as 1024x512")
+    width, height = int(found[1]), int(found[2] or found[1])
+    return width if width == height else f"{width}x{height}"
+
+
+Size = Annotated[int | str, BeforeValidator(_pixels)]
+"""One number for a square, or "WIDTHxHEIGHT"."""
+
+
+def sides(size: int | str) -> tuple[int, int]:
+    """The (height, width) of a size."""
+    width, _, height = str(size).partition("x")
+    return int(height or width), int(width)
+
+
+def spelled(sides: tuple[int, ...]) -> str:
+    """(height, width) as a size is given: 256, or 1024x512."""
+    height, width = sides
+    return str(width) if width == height else f"{width}x{height}"
+
+
 class DataSettings(Settings):
     """What to learn from. Defaults: resize to 286, crop 256, mirror (Isola et al. 2017, section 6.2), scaled with `size`."""
 
     source: str = ""
-    layout: Literal["auto", "side-by-side", "two-folders", "manifest"] = "auto"
+    layout: Literal["auto", "labels", "two-folders", "side-by-side", "manifest"] = "auto"
     direction: Literal["AtoB", "BtoA"] = "AtoB"
-    size: int = Field(256, ge=1)
-    """The side of the square crop that is trained on, in pixels."""
-    load_size: int | None = Field(None, ge=1)
-    """The side after resizing, before the crop; null: 286/256 of `size`, as published."""
-    resize: Literal["square", "shorter", "none"] = "square"
-    """square: both sides become `load_size`, as published · shorter: the shorter side does · none: crops of the original."""
+    size: Size = 256
+    """The crop that is trained on, in pixels: the side of a square, or WIDTHxHEIGHT."""
+    load_size: Size | None = None
+    """The size after resizing, before the crop; null: 286/256 of `size`, as published."""
+    resize: Literal["square", "shorter", "width", "none"] = "square"
+    """square: both sides become those of `load_size`, as published · shorter: the shorter side does · width: the width does
+    (Wang et al. 2018, published code) · none: crops of the original. All but the first keep the aspect."""
     flip: bool = True
     check: bool = True
     """true: decode every image once before training, to find damaged ones then · false: trust them."""
@@ -45,12 +71,31 @@ class DataSettings(Settings):
     """Memory for decoded images; null: a quarter of what is free; 0: decode every time."""
     workers: int | None = Field(None, ge=0)
     """Threads that prepare batches; null: none on the CPU, where they would take time from training, else up to 4."""
+    labels: bool | None = None
+    """Whether the input side is a label map, of the ids of classes; null: as the layout says."""
+    palette: str | None = None
+    """A file with the colours of the classes, in order, for label maps that show colours: JSON or lines of "r g b [name]"."""
+    classes: int | None = Field(None, ge=1)
+    """How many classes there are; null: those that are found, in all splits."""
+    void: tuple[int, ...] | None = None
+    """Ids that mean "unlabelled", such as [0, 255]; null: 255 where it occurs and no class comes near it."""
+    region: str | None = None
+    """A folder of grey masks with the names of the pairs, white where errors matter more."""
     x: Domain | None = None
     y: Domain | None = None
 
     @property
-    def resized(self) -> int:
-        return self.load_size or round(self.size * 286 / 256)
+    def crop(self) -> tuple[int, int]:
+        """(height, width)"""
+        return sides(self.size)
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """(height, width)"""
+        if self.load_size is not None:
+            return sides(self.load_size)
+        height, width = self.crop
+        return round(height * 286 / 256), round(width * 286 / 256)
 
 
 class TrainSettings(Settings):
@@ -66,6 +111,7 @@ class TrainSettings(Settings):
     lr: float = Field(2e-4, gt=0)
     player_lr: dict[str, Rate] = {}
     """Learning rates that differ, by player, such as {D: 4e-4} (two time-scales, Heusel et al. 2017)."""
+    optimizer: Literal["adam", "sgd"] = "adam"
     betas: tuple[Beta, Beta] = (0.5, 0.999)
     clip: float | None = Field(None, gt=0)
     """Largest gradient norm of a player; null: no clipping, as published."""
@@ -88,26 +134,42 @@ class TrainSettings(Settings):
 
 @dataclass(frozen=True)
 class Config:
-    """A whole configuration. `sources` says for each key, such as "train.lr", which layer its value came from."""
+    """A whole configuration. `sources` says for each key, such as "train.lr", which layer its value came from.
+
+    `stages` are trained one after another, each with the values that it names laid over the others. Without any, the whole
+    configuration is the one stage.
+    """
 
     method: str
     model: Settings
     data: DataSettings
     train: TrainSettings
+    stages: dict[str, Tree] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict, compare=False)
 
     def tree(self) -> Tree:
         """Plain values, as in `config.yaml`."""
         parts = {name: getattr(self, name).model_dump(mode="json") for name in SECTIONS}
-        return {"method": self.method, **parts}
+        return {"method": self.method, **parts, **({STAGES: self.stages} if self.stages else {})}
 
     def replaced(self, source: str, **changes: Tree) -> "Config":
         """A copy with some values changed; `changes` holds a tree for each section."""
+        changes = _in_full(changes, self.tree())
         sources = self.sources | _sources(changes, source)
         return _validated(self.method, type(self.model), _merged(self.tree(), changes), sources)
 
+    def by_stage(self) -> dict[str, "Config"]:
+        """The configuration of each stage by its name, in their order; without stages this one alone, under no name."""
+        if not self.stages:
+            return {"": self}
+        alone = replace(self, stages={})
+        return {name: alone.replaced(f"stage '{name}'", **changes) for name, changes in self.stages.items()}
+
 
 SECTIONS = ("model", "data", "train")
+STAGES = "stages"
+OF_THE_RUN = ("source", "layout", "direction", "labels", "palette", "classes", "void", "region", "x", "y")
+"""The settings of data that all stages share."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +190,8 @@ def resolve(method: str, model: type[Settings], layers: list[Layer]) -> Config:
         if named != method:
             raise UserError(f"{layer.source} is for the method '{named}', not '{method}'", f"i2i train {named} …")
         values = {key: value for key, value in layer.tree.items() if key not in ("method", "made_with")}
-        values = _one_length(values)
+        values = _in_full(_one_length(values), tree)
+        _require_effect(layer.source, values, tree.get(STAGES, {}))
         sources |= _sources(values, layer.source)
         tree = _merged(tree, values)
     return _validated(method, model, tree, sources)
@@ -235,6 +298,19 @@ def _merged(below: Tree, above: Tree) -> Tree:
     return merged
 
 
+def _in_full(above: Tree, below: Tree) -> Tree:
+    """`above` with words that stand for groups written out: `gan: hinge` over a group with a kind is `gan: {kind: hinge}`."""
+    return {key: _value_in_full(value, below.get(key)) for key, value in above.items()}
+
+
+def _value_in_full(value: Any, old: Any) -> Any:
+    if not isinstance(old, dict):
+        return value
+    if isinstance(value, str) and "kind" in old:
+        return {"kind": value}
+    return _in_full(value, old) if isinstance(value, dict) else value
+
+
 def _sources(tree: Tree, source: str) -> dict[str, str]:
     return dict.fromkeys(flat(tree), source)
 
@@ -247,10 +323,21 @@ def _one_length(tree: Tree) -> Tree:
     return tree
 
 
+def _require_effect(source: str, values: Tree, stages: dict[str, Tree]) -> None:
+    """Raise UserError for a value that the stages of a layer below would lay their own over."""
+    for name, stage in stages.items():
+        hidden = sorted(flat(stage).keys() & flat({key: value for key, value in values.items() if key != STAGES}).keys())
+        if hidden:
+            raise UserError(
+                f"{source} gives {hidden[0]}, but the stage '{name}' has its own",
+                f"give it to the stage: --set {STAGES}.{name}.{hidden[0]}=…",
+            )
+
+
 def _validated(method: str, model: type[Settings], tree: Tree, sources: dict[str, str]) -> Config:
     for key in tree:
-        if key not in (*SECTIONS, "method"):
-            raise _unknown(method, key, (*SECTIONS, "method"), sources)
+        if key not in (*SECTIONS, STAGES, "method"):
+            raise _unknown(method, key, (*SECTIONS, STAGES, "method"), sources)
     parts: dict[str, Any] = {}
     kinds: dict[str, type[BaseModel]] = dict(zip(SECTIONS, (model, DataSettings, TrainSettings), strict=True))
     for name, kind in kinds.items():
@@ -262,7 +349,25 @@ def _validated(method: str, model: type[Settings], tree: Tree, sources: dict[str
     if parts["train"].epochs is None and parts["train"].steps is None:
         raise UserError("neither train.epochs nor train.steps says how long to train", "--epochs 100")
     leaves = flat({name: part.model_dump(mode="json") for name, part in parts.items()})
-    return Config(method, sources={key: _source(key, sources) for key in leaves}, **parts)
+    stages = _checked_stages(tree.get(STAGES) or {})
+    config = Config(method, stages=stages, sources={key: _source(key, sources) for key in leaves}, **parts)
+    if stages:
+        config.by_stage()  # every stage is checked now, not when its turn comes
+    return config
+
+
+def _checked_stages(stages: Any) -> dict[str, Tree]:
+    """The stages, each a tree of sections that does not change what the run learns from."""
+    hint = f"such as {STAGES}: {{coarse: {{train: {{epochs: 50}}}}, fine: {{train: {{epochs: 20}}}}}}"
+    if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
+        raise UserError(f"{STAGES} must hold settings by the name of each stage", hint)
+    for name, stage in stages.items():
+        for key in flat(stage):
+            if key.partition(".")[0] not in SECTIONS:
+                raise UserError(f"there is no setting '{key}' (from stage '{name}')", hint)
+            if key.partition(".")[2].partition(".")[0] in OF_THE_RUN and key.startswith("data."):
+                raise UserError(f"the stage '{name}' sets {key}, which all stages of a run share", f"set {key} beside {STAGES}")
+    return {str(name): _one_length(stage) for name, stage in stages.items()}
 
 
 def _explained(method: str, section: str, error: ValidationError, known: list[str], sources: dict[str, str]) -> UserError:

@@ -24,7 +24,9 @@ def method_class(name: str) -> type[Method]:
 
 
 def configure(method: str, layers: list[Layer]) -> Config:
-    return resolve(method, method_class(method).Config, layers)
+    """The settings of a method: what its paper says, and the layers over that."""
+    kind = method_class(method)
+    return resolve(method, kind.Config, [Layer("default", kind.defaults), *layers])
 
 
 def build(config: Config) -> Method:
@@ -42,7 +44,7 @@ def without_weights(config: Config) -> Method:
 def _constructed(config: Config) -> Method:
     assert config.data.x is not None
     assert config.data.y is not None
-    return method_class(config.method)(config.model, config.data.x.channels, config.data.y.channels)
+    return method_class(config.method)(config.model, config.data.x, config.data.y)
 
 
 @dataclass(frozen=True)

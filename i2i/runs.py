@@ -1,12 +1,11 @@
 """What a run is: from a configuration to a method, its data and its trainer, in a folder of its own."""
 
 import hashlib
-import math
 import os
 import platform
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from shlex import quote
@@ -15,74 +14,22 @@ from typing import Any
 from torch import Tensor
 
 from i2i import atomic
-from i2i.config import CONFIG, Config, dump, flat, from_file
+from i2i.config import CONFIG, Config, dump, from_file
 from i2i.data import folders
-from i2i.data.check import check
-from i2i.data.locate import locate, paced
-from i2i.data.reader import Reader, free_memory
+from i2i.data.reader import Reader, cache_budget
 from i2i.data.samples import FixedSamples, PairedSamples, Samples, UnpairedSamples
-from i2i.data.settle import settle
-from i2i.errors import UserError, meant
-from i2i.models import build, configure, method_class, without_weights
+from i2i.errors import UserError
+from i2i.method import Method
+from i2i.models import build, configure, method_class, starting_weights
+from i2i.prepare import Prepared
 from i2i.training import checkpoint, ranks
 from i2i.training.journal import METRICS
 from i2i.training.journal import rows as journal_rows
 from i2i.training.precision import choose_device, choose_precision
-from i2i.training.trainer import Trainer, Watcher
+from i2i.training.trainer import Stage, Trainer, Watcher, length
 
 START = "start.safetensors"
 """The weights that a run with --init-from starts from, so that it never needs that model again."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A configuration whose data was found and looked at: everything is settled, nothing has been written."""
-
-    config: Config
-    train: folders.Sides
-    held_out: folders.Sides | None
-    said: tuple[str, ...]
-
-
-def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, decode: bool = True) -> Prepared:
-    """Find the data, settle what its values are, and check everything that can be checked before training.
-
-    Raises UserError for whatever would stop training later. `decode` also looks at every image, as
-    `i2i data check` does.
-    """
-    if not config.data.source:
-        raise UserError("there is no data to train on", "--data FOLDER, or --data scenes for the built-in set")
-    choose_precision(config.train.precision, choose_device(config.train.device))
-    kind = method_class(config.method).data
-    group = ranks.join()
-    place = group.tell(lambda: locate(config.data.source, kind, say, config.data.size))
-    found = folders.find(place, config.data.layout)
-    train, notes = _oriented(found.splits["train"], kind, config.data.direction)
-    held_out = _oriented(found.held_out, kind, config.data.direction)[0] if found.held_out else None
-    if not train.a or not train.b:
-        raise UserError(
-            f"no image in '{place}' has a partner of the same name", f"i2i data check {quote(place)} shows what lies there"
-        )
-
-    x_side, y_side = ("B", "A") if config.data.direction == "BtoA" else ("A", "B")
-    stated = [side for side, domain in ((x_side, config.data.x), (y_side, config.data.y)) if domain]
-    x, y = settle("x", train.a), settle("y", train.b)
-    changes = {"source": place, "layout": found.layout}
-    config = config.replaced("the data", data=changes | {
-        side: domain.model_dump() for side, domain in (("x", x), ("y", y)) if getattr(config.data, side) is None
-    })  # fmt: skip
-    _check_networks(config)
-    if decode:
-        group.tell(lambda: _check_images(config, kind, "".join(stated), say))
-    budget = cache_budget(config)
-    said = (
-        found.said + (", B to A" if config.data.direction == "BtoA" else ""),
-        f"x: {len(train.a)} images, {config.data.x or x} · y: {len(train.b)} images, {config.data.y or y}"
-        + (f" · held out: {len(held_out.a)} and {len(held_out.b)}" if held_out else ""),
-        *([f"decoded images are kept in memory, up to {budget / 1e9:.1f} GB (data.cache_gb)"] if budget else []),
-        *notes,
-    )
-    return Prepared(config, train, held_out, said)
 
 
 def create(prepared: Prepared, out: Path | None, name: str, start: dict[str, Tensor] | None = None) -> Path:
@@ -112,20 +59,34 @@ def saved_config(folder: Path) -> Config:
     return configure(layer.tree["method"], [layer])
 
 
-def trainer(folder: Path, prepared: Prepared, watcher: Watcher) -> Trainer:
-    """Introduce the method, the data and the trainer of a run to each other."""
+def trainers(folder: Path, prepared: Prepared, watcher: Watcher) -> Iterator[tuple[str, Trainer]]:
+    """The name and the trainer of each stage of a run, in their order; a run without stages is one stage without a name.
+
+    A stage takes its weights from the one before, so each must be trained before the next is asked for.
+    """
+    stages = prepared.config.by_stage()
+    counted = len(_samples(prepared, Reader(prepared.config.data, 0)))
+    lengths = [length(config.train, counted, ranks.join().count) for config in stages.values()]
+    first = 0
+    for (name, config), total in zip(stages.items(), lengths, strict=True):
+        stage = Stage(first, total, sum(lengths))
+        yield name, trainer(folder, replace(prepared, config=config), watcher, stage)
+        first += total
+
+
+def trainer(folder: Path, prepared: Prepared, watcher: Watcher, stage: Stage | None = None) -> Trainer:
+    """Introduce the method, the data and the trainer of one stage to each other."""
     config = prepared.config
     group = ranks.join()
     device = choose_device(config.train.device)
     precision = choose_precision(config.train.precision, device)
+    reader = Reader(config.data, cache_budget(config.data) // group.count)
+    samples = _samples(prepared, reader)
+    stage = stage or Stage(0, *2 * (length(config.train, len(samples), group.count),))
     method = build(config)
-    if (folder / START).exists():
-        method.load_state_dict(checkpoint.load_weights(folder / START)[0], strict=False)
-    reader = Reader(config.data, cache_budget(config) // group.count)
-    kind = PairedSamples if method.data == "paired" else UnpairedSamples
-    samples: Samples = kind(prepared.train.a, prepared.train.b, config.data, reader, config.train.seed)
+    _start(method, config, folder, stage, watcher)
     shown = prepared.held_out or prepared.train
-    fixed = FixedSamples(shown.a, shown.b, config.data, reader, config.train.seed)
+    fixed = FixedSamples(shown.a, shown.b, config.data, reader, config.train.seed, **_beside(type(method), shown))
     about = {"config": config.tree(), "made_with": made_with(), "data": fingerprint(prepared.train)}
     workers = config.data.workers
     if workers is None:
@@ -141,20 +102,38 @@ def trainer(folder: Path, prepared: Prepared, watcher: Watcher) -> Trainer:
         ranks=group,
         workers=workers,
         watcher=watcher,
+        stage=stage,
     )
+
+
+def _samples(prepared: Prepared, reader: Reader) -> Samples:
+    config, sides = prepared.config, prepared.train
+    kind = method_class(config.method)
+    if kind.data == "unpaired":
+        return UnpairedSamples(sides.a, sides.b, config.data, reader, config.train.seed)
+    return PairedSamples(sides.a, sides.b, config.data, reader, config.train.seed, **_beside(kind, sides))
+
+
+def _beside(kind: type[Method], sides: folders.Sides) -> dict[str, Sequence[folders.Source]]:
+    """What lies beside the pairs, as far as the method reads it."""
+    return {name: getattr(sides, name) for name in kind.reads}
+
+
+def _start(method: Method, config: Config, folder: Path, stage: Stage, watcher: Watcher) -> None:
+    """Give a fresh method the weights that its stage starts from: those of another model, or of the stage before."""
+    if stage.first == 0 and (folder / START).exists():
+        method.load_state_dict(checkpoint.load_weights(folder / START)[0], strict=False)
+    last = checkpoint.latest(folder)
+    if stage.first and last and checkpoint.step_of(last) == stage.first:
+        weights, said = starting_weights(config, last)
+        watcher.say(said)
+        method.load_state_dict(weights, strict=False)
 
 
 def fingerprint(sides: folders.Sides) -> dict[str, Any]:
     """What the order of the samples depends on: how many images there are, and which, by their names."""
     names = hashlib.sha256("\n".join(f"{source.name}/{source.half}" for side in (sides.a, sides.b) for source in side).encode())
     return {"x": len(sides.a), "y": len(sides.b), "names": names.hexdigest()[:16]}
-
-
-def cache_budget(config: Config) -> int:
-    """Bytes for decoded images."""
-    if config.data.cache_gb is not None:
-        return int(config.data.cache_gb * 1e9)
-    return free_memory() // 4
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -171,7 +150,7 @@ def summary(folder: Path) -> dict[str, Any]:
         "x": str(config.data.x) if config.data.x else None,
         "y": str(config.data.y) if config.data.y else None,
         "step": checkpoint.step_of(last) if last else 0,
-        "steps": config.train.steps or row.get("steps"),
+        "steps": (None if config.stages else config.train.steps) or row.get("steps"),
         "epoch": row.get("epoch", 0),
         "seconds": row.get("seconds", 0),
         "losses": {name: value for name, value in row.items() if "/" in name},
@@ -184,75 +163,6 @@ def made_with() -> dict[str, str]:
     """Versions that may matter when a run is read again."""
     packages = {name: version(name) for name in ("i2i-toolbox", "torch", "torchvision", "numpy", "pillow")}
     return {"python": platform.python_version(), **packages, **_git_revision()}
-
-
-def _oriented(sides: folders.Sides, kind: str, direction: str) -> tuple[folders.Sides, list[str]]:
-    """The sides as x and y: matched by name where the method learns from pairs, swapped where B is the input."""
-    notes = []
-    if kind == "paired":
-        matched, alone = folders.pairs(sides)
-        sides = folders.Sides([a for a, _ in matched], [b for _, b in matched])
-        if alone:
-            notes.append(f"{len(alone)} images have no partner and are left out, such as '{alone[0].path}'")
-    return (folders.Sides(sides.b, sides.a) if direction == "BtoA" else sides), notes
-
-
-def _check_images(config: Config, kind: Any, stated: str, say: Callable[[str], None]) -> str:
-    """Say what would hurt training, and raise UserError for what would stop it. Returns nothing to tell."""
-    report = check(
-        config.data.source,
-        config.data.layout,
-        kind=kind,
-        size=config.data.size,
-        thorough=config.data.check,
-        stated=stated,
-        on_progress=paced(say, "data: checked", "images"),
-    )
-    for finding in report.findings:
-        example = f", such as '{finding.files[0]}'" if finding.files else ""
-        if finding.severity == "error":
-            raise UserError(f"{finding.what}{example}", f"{finding.do}; i2i data check {quote(config.data.source)} shows all")
-        if finding.severity == "warning":
-            say(f"warning: {finding.what}{example}: {finding.do}")
-    return ""
-
-
-def _check_networks(config: Config) -> None:
-    """Raise UserError where the networks do not have the players that are named, or the crop does not suit them."""
-    method = without_weights(config)
-    unknown = config.train.player_lr.keys() - method.players()
-    if unknown:
-        wrong, first = min(unknown), next(iter(method.players()))
-        raise UserError(
-            f"train.player_lr names '{wrong}', but the players are {', '.join(method.players())}",
-            meant(wrong, method.players()) or f"such as --set train.player_lr.{first}={config.train.lr:g}",
-        )
-    size, stride, smallest = config.data.size, method.accepts().stride, method.smallest_crop()
-    enough = math.ceil(smallest / stride) * stride
-    if size % stride:
-        raise UserError(
-            f"data.size is {size}, but this generator needs a multiple of {stride}",
-            f"--size {max(enough, round(size / stride) * stride)}{_or_shallower(config)}",
-        )
-    if size < smallest:
-        raise UserError(f"data.size is {size}, but these networks need {smallest} at least", f"--size {enough}")
-    if config.data.resize != "none" and config.data.resized < size:
-        raise UserError(
-            f"data.load_size is {config.data.resized}, smaller than data.size ({size})",
-            f"--set data.load_size={size} trains without random crops",
-        )
-
-
-def _or_shallower(config: Config) -> str:
-    """The other way out, for a generator whose stride is a setting: a U-Net."""
-    depth = _halvings(config.data.size)
-    is_unet = flat(config.tree()).get("model.generator.kind") == "unet"
-    return f", or a shallower one: --set model.generator.depth={depth}" if is_unet and depth >= 2 else ""
-
-
-def _halvings(size: int) -> int:
-    """How often a side can be halved."""
-    return int(math.log2(size & -size))
 
 
 def _empty(folder: Path) -> Path:

@@ -35,7 +35,7 @@ def refusal(*assignments: str) -> UserError:
 def test_without_any_layer_everything_is_the_paper_s() -> None:
     c = resolved()
     assert (c.train.lr, c.train.betas, c.train.epochs, c.train.batch) == (2e-4, (0.5, 0.999), 200, 1)
-    assert (c.data.size, c.data.resized, c.data.flip) == (256, 286, True)
+    assert (c.data.size, c.data.resized, c.data.flip) == (256, (286, 286), True)
     assert set(c.sources.values()) == {"default"}
 
 
@@ -256,7 +256,7 @@ def test_what_is_missing_in_a_group_is_the_hint() -> None:
         ("model.generator.width=true", "model.generator.width must be a number, but --set says True"),
         ("train.schedule=linaer", "train.schedule must be 'linear', 'constant' or 'cosine', but --set says 'linaer'"),
         ("model.generator.kind=vnet", "model.generator.kind must be 'unet' or 'resnet', but --set says 'vnet'"),
-        ("model.gan=off", "model.gan must be 'vanilla', 'lsgan', 'hinge' or 'wgan-gp', but --set says 'off'"),
+        ("model.gan=off", "model.gan.kind must be 'vanilla', 'lsgan', 'hinge' or 'wgan-gp', but --set says 'off'"),
         ("train.betas=[0.5]", "train.betas is incomplete: it needs more values"),
         ("model.generator=8", "model.generator must be a valid dictionary or instance of Generator, but --set says 8"),
         ("train.player_lr={D: fast}", "train.player_lr.D must be a valid number"),
@@ -311,9 +311,34 @@ def test_every_preset_resolves_builds_and_suits_its_size(method, name) -> None:
     c = resolved(preset(method, name), Layer("the data", {"data": {"x": {"channels": 3}, "y": {"channels": 3}}}), method=method)
     with torch.device("meta"):
         networks = build(c)
-    assert c.data.size % networks.accepts().stride == 0
-    assert c.data.size >= networks.smallest_crop()
+    for stage in c.by_stage().values():
+        assert all(side % networks.crop_stride() == 0 for side in stage.data.crop)
+        assert min(stage.data.crop) >= networks.smallest_crop()
     assert presets(method)[name], "its first line says what it is for"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "crop"),
+    [("256", 256, (256, 256)), ("64x64", 64, (64, 64)), ("1024x512", "1024x512", (512, 1024)), ("96X32", "96x32", (32, 96))],
+)
+def test_a_size_is_a_number_or_width_by_height(given: str, kept: int | str, crop: tuple[int, int]) -> None:
+    c = resolved(from_assignments([f"data.size={given}"]))
+    assert (c.data.size, c.data.crop) == (kept, crop)
+    assert resolved(Layer("the run", parse(dump(c.tree()), "the run"))).data == c.data
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "1x", "12x0", "1.5", "[1, 2]", "null", "'a x b'"])
+def test_a_size_that_makes_no_sense_is_refused_in_words(wrong: str) -> None:
+    with pytest.raises(UserError, match=r"data\.size must be pixels, such as 256, or WIDTHxHEIGHT"):
+        resolved(from_assignments([f"data.size={wrong}"]))
+
+
+def test_a_word_for_a_group_is_its_kind_and_keeps_what_else_the_group_says() -> None:
+    layers = [from_assignments([value]) for value in ("model.gan.r1=2", "model.gan=hinge", "model.gan.relativistic=true")]
+    c = resolved(*layers)
+    assert (c.model.gan.kind, c.model.gan.r1, c.model.gan.relativistic) == ("hinge", 2, True)
+    assert c.sources["model.gan.kind"] == "--set"
+    assert c.sources["model.gan.margin"] == "default"
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest() -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 from i2i import models, runs
 from i2i.config import from_assignments
 from i2i.errors import UserError
+from i2i.prepare import prepare
 from i2i.training import checkpoint
 from i2i.training.ranks import Ranks
 
@@ -37,11 +38,11 @@ def prepared(data, tmp_path, monkeypatch):
     """`prepared("train.ema=0.9")`: a small pix2pix that is ready to run, in an empty working folder."""
     monkeypatch.chdir(tmp_path)
 
-    def prepare(*settings):
+    def ready(*settings):
         layers = [from_assignments([*SMALL, *TRAIN, f"data.source={data}"]), from_assignments(list(settings))]
-        return runs.prepare(models.configure("pix2pix", layers))
+        return prepare(models.configure("pix2pix", layers))
 
-    return prepare
+    return ready
 
 
 @pytest.fixture

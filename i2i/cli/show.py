@@ -80,7 +80,7 @@ def show(
 
 def show_config(config: "Config") -> None:
     """A configuration as YAML that can be used again, with the source of each value in a comment."""
-    from i2i.config import SECTIONS, dump_value, flat
+    from i2i.config import SECTIONS, STAGES, dump, dump_value, flat
 
     messages.result(f"method: {config.method}")
     tree = config.tree()
@@ -93,6 +93,8 @@ def show_config(config: "Config") -> None:
                 section = groups[: depth + 1]
         section = groups
         messages.result(f"{'  ' * len(groups) + leaf + ': ' + dump_value(value):<44}# {config.sources[key]}")
+    if config.stages:
+        messages.result(dump({STAGES: config.stages}).rstrip())
 
 
 def _plain(value: Any) -> str:

@@ -12,7 +12,8 @@ from i2i.errors import UserError
 
 if TYPE_CHECKING:
     from i2i.config import Config
-    from i2i.runs import Prepared
+    from i2i.method import Method
+    from i2i.prepare import Prepared
 
 
 def train(
@@ -31,7 +32,9 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Length of the run in steps.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Length of the run in epochs.")] = None,
     batch: Annotated[int | None, typer.Option(help="Images per step (and per process).")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the square crops, in pixels.")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Crops: the side of a square in pixels, or WIDTHxHEIGHT.", show_default=False)
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
     seed: Annotated[int | None, typer.Option(help="Drives weights, order, crops, history and noise.")] = None,
@@ -110,9 +113,9 @@ def resume(
 
 
 def _prepared(config: "Config", *, decode: bool = True) -> "Prepared":
-    from i2i import runs
+    from i2i.prepare import prepare
 
-    prepared = runs.prepare(config, messages.say, decode=decode)
+    prepared = prepare(config, messages.say, decode=decode)
     for line in prepared.said:
         messages.say(f"data: {line}")
     return prepared
@@ -123,12 +126,13 @@ def _train(folder: Path, prepared: "Prepared") -> None:
     from i2i.cli.screen import Screen
 
     with Screen() as screen:
-        trainer = runs.trainer(folder, prepared, screen)
-        if trainer.finished:
-            screen.say(f"'{folder}' is trained to its end: there is nothing to do")
-        else:
-            screen.say(f"training in {folder} on {trainer.precision.device} in {trainer.precision.name}")
-            trainer.run()
+        for name, trainer in runs.trainers(folder, prepared, screen):
+            stage = f"stage '{name}' of " if name else ""
+            if trainer.finished:
+                screen.say(f"{stage}'{folder}' is trained to its end: there is nothing to do")
+            else:
+                screen.say(f"training {stage}{folder} on {trainer.precision.device} in {trainer.precision.name}")
+                trainer.run()
     if trainer.ranks.is_first:
         messages.say(f"done; sample sheets are in {folder}/samples, the model is")
         messages.result(f"{folder}/model.safetensors")
@@ -146,10 +150,16 @@ def _describe(prepared: "Prepared") -> None:
     from i2i import models
 
     show_config(prepared.config)
-    method = models.without_weights(prepared.config)
+    for stage, config in prepared.config.by_stage().items():
+        if stage:
+            messages.result(f"# stage {stage}")
+        _describe_players(models.without_weights(config))
+    messages.say("dry run: nothing was written")
+
+
+def _describe_players(method: "Method") -> None:
     for player, networks in method.players().items():
         for network in networks:
-            name = next(n for n, m in method.named_children() if m is network)
+            name = next(n for n, m in method.named_modules() if m is network)
             count = sum(p.numel() for p in network.parameters())
             messages.result(f"# player {player}: {name}, {type(network).__name__}, {count:,} parameters")
-    messages.say("dry run: nothing was written")

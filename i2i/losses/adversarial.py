@@ -1,5 +1,6 @@
-"""Adversarial objectives on the logits of a discriminator. Every mean runs over batch and patches, in float32."""
+"""The game between generators and discriminators. Every mean runs over batch and patches, in float32."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -7,24 +8,100 @@ from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
 from i2i.losses import widened
+from i2i.losses.augment import Policy, augmented
+from i2i.losses.matching import feature_matching
+from i2i.networks.layers import together
+from i2i.networks.patchgan import Maps
 
 GanName = Literal["vanilla", "lsgan", "hinge", "wgan-gp"]
 
 
-def discriminator_losses(kind: GanName, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """What D pays for the real and for the fake logits, each halved to slow D down (Isola et al., section 3.3).
+class Game:
+    """What discriminators and generators pay each other, with a discriminator of one scale or of several, which are summed.
 
-    vanilla: Goodfellow et al. 2014, eq. 1 · lsgan: Mao et al. 2016 (arXiv:1611.04076), targets 1 and 0 ·
+    `halved` slows D down (Isola et al. 2017, section 3.3). The rest is off unless asked for:
+
+    `relativistic`: real and fake are judged against the mean of the other (RaGAN, Jolicoeur-Martineau 2018, arXiv:1807.00734) ·
+    `real_label`: what D is told that real images are, such as 0.9 (one-sided smoothing, Salimans et al. 2016,
+    arXiv:1606.03498) · `gp`: weight of the penalty of wgan-gp · `r1`: gamma of the penalty on real images (Mescheder et al.
+    2018, arXiv:1801.04406) · `augment`: what D sees is changed at random (DiffAugment, Zhao et al. 2020, arXiv:2006.10738) ·
+    `margin`: D also learns features in which fake and real are this far apart (PAN, Wang et al. 2018, arXiv:1706.09138).
+    """
+
+    def __init__(
+        self,
+        kind: GanName,
+        *,
+        halved: bool = True,
+        relativistic: bool = False,
+        real_label: float = 1.0,
+        gp: float = 10.0,
+        r1: float = 0.0,
+        augment: Sequence[Policy] = (),
+        margin: float = 0.0,
+    ):
+        self.kind, self.share, self.relativistic = kind, 0.5 if halved else 1.0, relativistic
+        self.real_label, self.margin, self.augment = real_label, margin, augment
+        self.gp, self.r1 = gp if kind == "wgan-gp" else 0.0, r1
+
+    def look(self, D: nn.Module, fake: Tensor, real: Tensor | None = None, *, colours: int | None = None) -> tuple[Maps, Maps]:
+        """What D makes of fakes and, where given, of as many real images, both (B, C, H, W) and augmented alike.
+
+        The last `colours` channels are the image (None: all are), and those before it a condition without colours to change.
+        """
+        images = [fake] if real is None else [fake, real]
+        if self.augment:
+            images = augmented(images, self.augment, colours=colours)
+        fake_maps, *real_maps = together(D, *images)
+        return fake_maps, real_maps[0] if real_maps else []
+
+    def discriminator(self, D: nn.Module, real: Tensor, fake: Tensor, *, colours: int | None = None) -> dict[str, Tensor]:
+        """What D pays, by name: `real`, `fake`, and the penalties that are on. No way leads from there to G."""
+        fake_maps, real_maps = self.look(D, fake.detach(), real, colours=colours)
+        for_real, for_fake = self._losses(real_maps, fake_maps, self.real_label)
+        terms = {"real": for_real, "fake": for_fake}
+        if self.gp:
+            terms["gp"] = self.gp * gradient_penalty(D, real, fake)
+        if self.r1:
+            terms["r1"] = self.r1 * r1_penalty(D, real)
+        if self.margin:
+            terms["margin"] = relu(self.margin - feature_matching(fake_maps, real_maps, detach_real=False))
+        return {name: self.share * loss for name, loss in terms.items()}
+
+    def generator(self, fake: Maps, real: Maps) -> Tensor:
+        """What G pays for what D saw; a relativistic game also needs what D saw in real images."""
+        if self.relativistic:  # the roles are swapped: now the fakes are to look more real than the real ones
+            constant = [[maps[-1].detach()] for maps in real]
+            return 0.5 * _sum(self._losses(fake, constant))
+        return _sum([generator_loss(self.kind, maps[-1]) for maps in fake])
+
+    def _losses(self, real: Maps, fake: Maps, real_label: float = 1.0) -> tuple[Tensor, Tensor]:
+        """What is paid for real and for fake logits, over all scales."""
+        fake_label, pairs = 0.0, []
+        for real_maps, fake_maps in zip(real, fake, strict=True):
+            r, f = widened(real_maps[-1]), widened(fake_maps[-1])
+            if self.relativistic:
+                fake_label, r, f = -1.0, r - f.mean(), f - r.mean()
+            pairs.append(discriminator_losses(self.kind, r, f, real_label, fake_label))
+        return _sum([for_real for for_real, _ in pairs]), _sum([for_fake for _, for_fake in pairs])
+
+
+def discriminator_losses(
+    kind: GanName, real: Tensor, fake: Tensor, real_label: float = 1.0, fake_label: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """What D pays for the real and for the fake logits. The labels are the targets of lsgan; vanilla smooths the real one.
+
+    vanilla: Goodfellow et al. 2014, eq. 1 · lsgan: Mao et al. 2016 (arXiv:1611.04076) ·
     hinge: Lim and Ye 2017 (arXiv:1705.02894) · wgan-gp: Gulrajani et al. 2017 (arXiv:1704.00028), eq. 3 without its penalty.
     """
     real, fake = widened(real), widened(fake)
     pair = {
-        "vanilla": lambda: (softplus(-real), softplus(fake)),
-        "lsgan": lambda: ((real - 1).square(), fake.square()),
+        "vanilla": lambda: (real_label * softplus(-real) + (1 - real_label) * softplus(real), softplus(fake)),
+        "lsgan": lambda: ((real - real_label).square(), (fake - fake_label).square()),
         "hinge": lambda: (relu(1 - real), relu(1 + fake)),
         "wgan-gp": lambda: (-real, fake),
     }[kind]()
-    return 0.5 * pair[0].mean(), 0.5 * pair[1].mean()
+    return pair[0].mean(), pair[1].mean()
 
 
 def generator_loss(kind: GanName, fake: Tensor) -> Tensor:
@@ -38,23 +115,30 @@ def generator_loss(kind: GanName, fake: Tensor) -> Tensor:
 
 
 def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """(|grad D| - 1)^2 at one random point between each real and fake, both (B, C, H, W); halved like D's losses.
+    """(|grad D| - 1)^2 at one random point between each real and fake, both (B, C, H, W). Gulrajani et al. 2017, eq. 3."""
+    mix = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=widened(real).dtype)
+    point = torch.lerp(widened(real), widened(fake).detach(), mix)
+    # the root has no slope at exactly 0
+    return _sum([((slope + 1e-16).sqrt() - 1).square().mean() for slope in _squared_slopes(discriminator, point)])
 
-    Gulrajani et al. 2017, eq. 3. D answers with a map here, so the gradient is that of the sum over its N patches, and its
-    squared norm is divided by N: neither the sum nor the mean alone would keep its scale when the image grows.
+
+def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
+    """Half of |grad D|^2 at real images (B, C, H, W). Mescheder et al. 2018, eq. 9, without gamma."""
+    return _sum([0.5 * slope.mean() for slope in _squared_slopes(discriminator, widened(real))])
+
+
+def _squared_slopes(discriminator: nn.Module, images: Tensor) -> list[Tensor]:
+    """For each scale the squared gradient norm of D at each image, (B,), in full precision.
+
+    D answers with a map here, so the gradient is that of the sum over its N patches, and its squared norm is divided by N:
+    neither the sum nor the mean alone would keep its scale when the image grows.
     """
-    with torch.autocast(real.device.type, enabled=False):
-        mix = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=widened(real).dtype)
-        point = torch.lerp(widened(real), widened(fake).detach(), mix).requires_grad_()
-        logits = discriminator(point)
-        (gradient,) = torch.autograd.grad(logits.sum(), point, create_graph=True)
-        patches = logits[0].numel()
-        norm = (gradient.flatten(1).square().sum(1) / patches + 1e-16).sqrt()  # the root has no slope at exactly 0
-        return 0.5 * (norm - 1).square().mean()
+    with torch.autocast(images.device.type, enabled=False):
+        point = images.detach().requires_grad_()
+        scales = [maps[-1] for maps in discriminator(point)]
+        slopes = [torch.autograd.grad(logits.sum(), point, create_graph=True)[0] for logits in scales]
+        return [slope.flatten(1).square().sum(1) / maps[0].numel() for slope, maps in zip(slopes, scales, strict=True)]
 
 
-def penalty_terms(kind: GanName, weight: float, discriminator: nn.Module, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """{"gp": the weighted penalty} for wgan-gp, else nothing: a pass in vain would still move batch-norm statistics."""
-    if kind != "wgan-gp" or weight == 0:
-        return {}
-    return {"gp": weight * gradient_penalty(discriminator, real, fake)}
+def _sum(losses: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(losses)).sum()

@@ -17,10 +17,30 @@ METHODS = {
         "paired",
         "conditional GAN with an L1 term: learn x -> y from pairs (Isola et al. 2017)",
     ),
+    "pix2pixhd": Row(
+        "i2i.methods.pix2pixhd:Pix2PixHD",
+        "paired",
+        "label maps to large photos, coarse to fine: learn x -> y from pairs (Wang et al. 2018)",
+    ),
     "cyclegan": Row(
         "i2i.methods.cyclegan:CycleGAN",
         "unpaired",
         "two generators that must undo each other: learn x <-> y without pairs (Zhu et al. 2017)",
+    ),
+    "bicyclegan": Row(
+        "i2i.methods.bicyclegan:BicycleGAN",
+        "paired",
+        "many outputs for one input, chosen by a latent code: learn (x, z) -> y from pairs (Zhu et al. 2017)",
+    ),
+    "simgan": Row(
+        "i2i.methods.simgan:SimGAN",
+        "unpaired",
+        "a refiner that makes synthetic images look real and keeps their labels valid (Shrivastava et al. 2017)",
+    ),
+    "crn": Row(
+        "i2i.methods.crn:CRN",
+        "paired",
+        "a cascade trained on perceptual features, without a discriminator: label maps -> photos (Chen and Koltun 2017)",
     ),
 }
 

@@ -4,12 +4,12 @@ arXiv:1703.10593)."""
 from pydantic import Field
 from torch import Tensor, nn
 
+from i2i.domain import Domain
 from i2i.errors import UserError
-from i2i.losses.adversarial import GanName, discriminator_losses, generator_loss, penalty_terms
 from i2i.losses.history import History
 from i2i.losses.matching import l1
-from i2i.method import Accepts, Method, Sheet, Update
-from i2i.methods.parts import Discriminator, Generator, Initial
+from i2i.method import Accepts, Batch, Method, Sheet, Style, Update
+from i2i.methods.parts import Discriminator, Gan, Generator, Initial
 from i2i.networks.layers import together
 from i2i.settings import Settings
 
@@ -19,11 +19,10 @@ class CycleGANConfig(Settings):
 
     generator: Generator = Generator(kind="resnet", blocks=9, norm="instance")  # 7.2: 9 blocks from 256 px on, 6 for 128
     discriminator: Discriminator = Discriminator(layers=3, norm="instance")  # 7.2: patches of 70x70
-    gan: GanName = "lsgan"  # section 4
+    gan: Gan = Gan(kind="lsgan")  # section 4
     lambda_cycle_x: float = Field(10.0, ge=0)  # section 4: lambda = 10, here for |F(G(x)) - x|
     lambda_cycle_y: float = Field(10.0, ge=0)  # and for |G(F(y)) - y|
     lambda_identity: float = Field(0.5, ge=0)  # times lambda; section 5.2 for paintings, the published code for all
-    lambda_gp: float = Field(10.0, ge=0)  # only for wgan-gp: Gulrajani et al. 2017, section 4
     history: int = Field(50, ge=0)  # section 4: fakes that D is shown again
     initial: Initial = Initial()  # section 7.1: N(0, 0.02)
 
@@ -33,19 +32,19 @@ class CycleGAN(Method):
 
     Config, data, reversible = CycleGANConfig, "unpaired", True
 
-    def __init__(self, config: CycleGANConfig, x_channels: int = 3, y_channels: int = 3):
-        super().__init__(config, x_channels, y_channels)
-        if config.lambda_identity and x_channels != y_channels:
+    def __init__(self, config: CycleGANConfig, x: Domain, y: Domain):
+        super().__init__(config, x, y)
+        if config.lambda_identity and x.channels != y.channels:
             raise UserError(
                 "the identity loss gives a generator images of its own output side, "
-                f"but one side has {x_channels} channels and the other {y_channels}",
+                f"but one side has {x.channels} channels and the other {y.channels}",
                 "train without it: --set model.lambda_identity=0",
             )
-        self.config = config
-        self.G = config.generator.build(x_channels, y_channels, config.initial)
-        self.F = config.generator.build(y_channels, x_channels, config.initial)
-        self.D_X = config.discriminator.build(x_channels, config.initial)
-        self.D_Y = config.discriminator.build(y_channels, config.initial)
+        self.config, self.game = config, config.gan.build()
+        self.G = config.generator.build(x.channels, y.channels, config.initial)
+        self.F = config.generator.build(y.channels, x.channels, config.initial)
+        self.D_X = config.discriminator.build(x.channels, config.initial)
+        self.D_Y = config.discriminator.build(y.channels, config.initial)
         self.history_x, self.history_y = History(config.history), History(config.history)
 
     def players(self) -> dict[str, list[nn.Module]]:
@@ -54,8 +53,8 @@ class CycleGAN(Method):
     def generators(self) -> dict[str, nn.Module]:
         return {"G": self.G, "F": self.F}
 
-    def step(self, batch: tuple[Tensor, Tensor], update: Update) -> Sheet:
-        c, (x, y) = self.config, batch
+    def step(self, batch: Batch, update: Update) -> Sheet:
+        c, x, y = self.config, batch.x, batch.y
         fake_y = self.G(x)
         back_x = self.F(fake_y)
         if c.lambda_identity:
@@ -70,31 +69,30 @@ class CycleGAN(Method):
             back_y = self.G(fake_x)
         update(
             "G",
-            gan_x=generator_loss(c.gan, self.D_X(fake_x)),
-            gan_y=generator_loss(c.gan, self.D_Y(fake_y)),
+            gan_x=self._fools(self.D_X, fake_x, x),
+            gan_y=self._fools(self.D_Y, fake_y, y),
             cycle_x=c.lambda_cycle_x * l1(back_x, x),
             cycle_y=c.lambda_cycle_y * l1(back_y, y),
             **identity,
         )
-        judged_x = self._judge("x", self.D_X, x, self.history_x.query(fake_x))
-        judged_y = self._judge("y", self.D_Y, y, self.history_y.query(fake_y))
-        update("D", **judged_x, **judged_y)
+        judged_x = self.game.discriminator(self.D_X, x, self.history_x.query(fake_x))
+        judged_y = self.game.discriminator(self.D_Y, y, self.history_y.query(fake_y))
+        update("D", **_of("x", judged_x), **_of("y", judged_y))
         sheet = {"x": x, "G(x)": fake_y, "F(G(x))": back_x, "y": y, "F(y)": fake_x, "G(F(y))": back_y}
         return sheet | ({"F(x)": same_x, "G(y)": same_y} if c.lambda_identity else {})
 
-    def _judge(self, side: str, D: nn.Module, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """What one discriminator pays on real images and on old and new fakes."""
-        real_logits, fake_logits = together(D, real, fake)
-        real_loss, fake_loss = discriminator_losses(self.config.gan, real_logits, fake_logits)
-        penalty = penalty_terms(self.config.gan, self.config.lambda_gp, D, real, fake)
-        return {f"{name}_{side}": loss for name, loss in {"real": real_loss, "fake": fake_loss, **penalty}.items()}
+    def _fools(self, D: nn.Module, fake: Tensor, real: Tensor) -> Tensor:
+        """What a generator pays for what D makes of its fakes."""
+        return self.game.generator(*self.game.look(D, fake, real if self.game.relativistic else None))
 
-    def sheet(self, batch: tuple[Tensor, Tensor]) -> Sheet:
-        x, y = batch
+    def sheet(self, batch: Batch) -> Sheet:
+        x, y = batch.x, batch.y
         fake_y, fake_x = self.G(x), self.F(y)
         return {"x": x, "G(x)": fake_y, "F(G(x))": self.F(fake_y), "y": y, "F(y)": fake_x, "G(F(y))": self.G(fake_x)}
 
-    def translate(self, x: Tensor, *, reverse: bool = False) -> Tensor:
+    def translate(
+        self, x: Tensor, *, reverse: bool = False, instances: Tensor | None = None, style: Style | None = None
+    ) -> Tensor:
         return (self.F if reverse else self.G)(x)
 
     def accepts(self) -> Accepts:
@@ -102,3 +100,8 @@ class CycleGAN(Method):
 
     def smallest_crop(self) -> int:
         return max(self.accepts().smallest, self.config.discriminator.smallest())
+
+
+def _of(side: str, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The terms under the names of one side, such as real_x."""
+    return {f"{name}_{side}": loss for name, loss in terms.items()}

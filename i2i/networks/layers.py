@@ -1,10 +1,11 @@
 """The layers that all networks share: norms, padding, upsampling, initialisation, and running one network on several inputs."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 from torch.nn.utils import parametrizations, parametrize
 
@@ -122,7 +123,22 @@ def with_image_statistics(network: nn.Module) -> nn.Module:
     return network
 
 
-def together(network: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+def frozen(network: nn.Module) -> Callable[..., Any]:
+    """The network as a fixed function: gradients flow through it to its inputs, and none into it."""
+    constants = {name: tensor.detach() for name, tensor in network.named_parameters()}
+    return lambda *inputs: functional_call(network, constants, inputs)
+
+
+def fitted(network: Callable[..., Tensor], x: Tensor, stride: int, *more: Tensor) -> Tensor:
+    """The network on x (B, C, H, W) of any size: mirrored at the edges up to the next multiple of `stride`, and cut back."""
+    height, width = x.shape[-2:]
+    below, right = -height % stride, -width % stride
+    if not below and not right:
+        return network(x, *more)
+    return network(functional.pad(x, (0, right, 0, below), mode="reflect"), *more)[..., :height, :width]
+
+
+def together(network: nn.Module, *inputs: Tensor) -> tuple[Any, ...]:
     """The network on each input, in one pass where that changes nothing and pays.
 
     It means fewer, larger kernels. On a CPU in float32 that was measured to gain nothing and to need more memory at once; in
@@ -134,6 +150,12 @@ def together(network: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
     return in_one_pass(network, *inputs)
 
 
-def in_one_pass(network: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """The network on all inputs, each (B, C, H, W), as one batch, and its answers taken apart again."""
-    return network(torch.cat(inputs)).split([len(x) for x in inputs])
+def in_one_pass(network: nn.Module, *inputs: Tensor) -> tuple[Any, ...]:
+    """The network on all inputs, each (B, C, H, W), as one batch; its answers, tensors or lists of them, taken apart again."""
+    return _apart(network(torch.cat(inputs)), [len(x) for x in inputs])
+
+
+def _apart(answer: Any, sizes: list[int]) -> tuple[Any, ...]:
+    if isinstance(answer, Tensor):
+        return answer.split(sizes)
+    return tuple(list(parts) for parts in zip(*(_apart(one, sizes) for one in answer), strict=True))

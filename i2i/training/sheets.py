@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -30,9 +31,25 @@ def draw(sheet: Sheet) -> np.ndarray:
 
 
 def _shown(image: Tensor) -> np.ndarray:
-    """(C, H, W) in [-1, 1] -> (H, W, 3) uint8: grey is repeated, of more than three channels the first three are shown."""
+    """(C, H, W) in [-1, 1] -> (H, W, 3) uint8: grey is repeated, of more than three channels the first three are shown.
+
+    A one-hot label map gets a colour for each class.
+    """
+    if _is_one_hot(image):
+        return _colours(len(image))[image.argmax(0).cpu().numpy()]
     levels = ((image.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
     return levels[:, :, :3] if levels.shape[2] >= 3 else np.repeat(levels[:, :, :1], 3, axis=2)
+
+
+def _is_one_hot(image: Tensor) -> bool:
+    return len(image) > 1 and bool(((image == 0) | (image == 1)).all()) and bool((image.sum(0) == 1).all())
+
+
+def _colours(count: int) -> np.ndarray:
+    """Colours that differ from their neighbours: hues that turn by the golden angle, in three brightnesses."""
+    hues = [round(i * 0.618034 % 1 * 180) for i in range(count)]
+    hsv = np.array([[hue, 200 - 60 * (i % 2), 255 - 70 * (i % 3)] for i, hue in enumerate(hues)], np.uint8)
+    return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
 
 
 def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

@@ -4,6 +4,7 @@ import math
 import signal
 import time
 from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any, Protocol
@@ -13,11 +14,12 @@ from torch import Tensor
 
 from i2i import atomic, images
 from i2i.config import TrainSettings
-from i2i.data.loader import Batch, batches, collate
+from i2i.data import loader
+from i2i.data.loader import batches, collate
 from i2i.data.samples import FixedSamples, Samples
 from i2i.errors import Diverged, Interrupted, UserError
 from i2i.images import Picture
-from i2i.method import Method
+from i2i.method import Batch, Method
 from i2i.training import checkpoint, sheets
 from i2i.training.average import Average
 from i2i.training.journal import Journal
@@ -38,8 +40,28 @@ class Watcher(Protocol):
     def say(self, text: str) -> None: ...
 
 
+@dataclass(frozen=True)
+class Stage:
+    """Where a stage lies in its run, in steps: what was done before it, its own length, and that of all stages."""
+
+    first: int
+    total: int
+    whole: int
+
+
+def length(settings: TrainSettings, samples: int, ranks: int) -> int:
+    """The steps that the settings ask for."""
+    if settings.steps is not None:
+        return settings.steps
+    assert settings.epochs is not None
+    return math.ceil(settings.epochs * samples / (settings.batch * ranks))
+
+
 class Trainer:
-    """One run in its folder. `run` starts it, or goes on where the last checkpoint stands."""
+    """One stage of a run in the run's folder. `run` starts it, or goes on where the last checkpoint stands.
+
+    Most runs have one stage only. `step` counts the steps of the stage; log, checkpoints and sheets carry those of the run.
+    """
 
     def __init__(
         self,
@@ -54,14 +76,16 @@ class Trainer:
         ranks: Ranks,
         workers: int,
         watcher: Watcher,
+        stage: Stage,
     ):
         self.method, self.samples, self.fixed = method.to(precision.device), samples, fixed
         self.settings, self.folder, self.about = settings, folder, about
-        self.precision, self.ranks, self.workers, self.watcher = precision, ranks, workers, watcher
+        self.precision, self.ranks, self.workers, self.watcher, self.stage = precision, ranks, workers, watcher, stage
         self.update = Updater(
             method,
             lr=settings.lr,
             player_lr=settings.player_lr,
+            optimizer=settings.optimizer,
             betas=settings.betas,
             clip=settings.clip,
             precision=precision,
@@ -70,25 +94,23 @@ class Trainer:
         self.average = Average(method, settings.ema)
         self.journal = Journal(folder if ranks.is_first else None)
         self.step, self.seconds = 0, 0.0
+        self.warned: set[str] = set()
 
     @property
     def epoch(self) -> float:
-        """Epochs done: how often every sample was seen."""
+        """Epochs done in this stage: how often every sample was seen."""
         return self.step * self.settings.batch * self.ranks.count / len(self.samples)
 
     @property
-    def total(self) -> int:
-        """Steps in the whole run."""
-        if self.settings.steps is not None:
-            return self.settings.steps
-        assert self.settings.epochs is not None
-        return math.ceil(self.settings.epochs * len(self.samples) / (self.settings.batch * self.ranks.count))
+    def done(self) -> int:
+        """Steps done in the whole run."""
+        return self.stage.first + self.step
 
     @property
     def finished(self) -> bool:
-        """Whether the last checkpoint stands at the end of the run."""
+        """Whether the last checkpoint stands at the end of the stage, or beyond it."""
         last = checkpoint.latest(self.folder)
-        return last is not None and checkpoint.step_of(last) >= self.total
+        return last is not None and checkpoint.step_of(last) >= self.stage.first + self.stage.total
 
     def run(self) -> None:
         """Train to the end. Raises `Interrupted` after a signal and `Diverged` for a loss that is not finite."""
@@ -117,13 +139,14 @@ class Trainer:
             raise self._explained(error) from None
 
     def _loop(self, supply: Any, stop: Stop) -> None:
-        settings, total = self.settings, self.total
+        settings, total = self.settings, self.stage.total
         saved = clock = time.monotonic()
-        if self.step == 0:
+        if self.done == 0:
             self._show()
         while self.step < total:
             # Learn from one batch.
             self.update.set_rate(self._factor())
+            self.update.step, self.update.epoch = self.step, self.epoch
             self.method.train()
             with self.precision.autocast():
                 self.method.step(self._floats(next(supply)), self.update)
@@ -136,7 +159,8 @@ class Trainer:
             losses = None
             if self.step % settings.log_every == 0 or self.step == total:
                 losses = self.journal.line(self._where(), self._rates())
-            self.watcher.step(self.step, total, self.epoch, losses)
+                self._warn(losses)
+            self.watcher.step(self.done, self.stage.whole, self.epoch, losses)
             if self.step % settings.sample_every == 0 or self.step == total:
                 self._show()
 
@@ -147,18 +171,23 @@ class Trainer:
                 saved = time.monotonic()
             if stopping and self.step < total:
                 raise Interrupted(
-                    f"stopped by a signal after step {self.step} of {total}; everything is saved",
+                    f"stopped by a signal after step {self.done} of {self.stage.whole}; everything is saved",
                     self._resume_command(self.ranks.count),
                     signal=stop.signal or signal.SIGTERM,
                 )
 
-    def _floats(self, batch: Batch) -> tuple[Tensor, ...]:
-        """(B, H, W, C) in the files' dtype -> (B, C, H, W) float32 in [-1, 1] on the device, in the plain memory layout."""
+    def _floats(self, batch: loader.Batch) -> Batch:
+        """(B, H, W, C) in the files' dtype -> (B, C, H, W) as methods take it, on the device, in the plain memory layout."""
+        of_x, of_y = self.samples.domains
+        x, y = of_x.to_float(self._moved(batch.x)), of_y.to_float(self._moved(batch.y))
+        instances = None if batch.instances is None else self._moved(batch.instances).long()
+        region = None if batch.region is None else self._moved(batch.region).float()
+        return Batch(x.contiguous(), y.contiguous(), instances, region)
+
+    def _moved(self, side: Tensor) -> Tensor:
         device = self.precision.device
-        if device.type == "cuda":
-            batch = tuple(side.pin_memory() for side in batch)
-        moved = (side.to(device, non_blocking=True).permute(0, 3, 1, 2) for side in batch)
-        return tuple(domain.to_float(side).contiguous() for domain, side in zip(self.samples.domains, moved, strict=True))
+        side = side.pin_memory() if device.type == "cuda" else side
+        return side.to(device, non_blocking=True).permute(0, 3, 1, 2)
 
     def _factor(self) -> float:
         """The schedule counts epochs where the run's length is given in epochs, as published, else steps."""
@@ -167,7 +196,15 @@ class Trainer:
         return factor(s.schedule, tick, total, constant=round(s.decay_from * total))
 
     def _where(self) -> dict[str, float]:
-        return {"step": self.step, "steps": self.total, "epoch": round(self.epoch, 4), "seconds": round(self.seconds, 3)}
+        epoch, seconds = round(self.epoch, 4), round(self.seconds, 3)
+        return {"step": self.done, "steps": self.stage.whole, "epoch": epoch, "seconds": seconds}
+
+    def _warn(self, losses: dict[str, float]) -> None:
+        """Say what the method has against these losses, once."""
+        for concern in self.method.concerns(losses):
+            if concern not in self.warned and self.ranks.is_first:
+                self.warned.add(concern)
+                self.watcher.say(f"warning: {concern}")
 
     def _rates(self) -> dict[str, float]:
         return {player: optimizer.param_groups[0]["lr"] for player, optimizer in self.update.optimizers.items()}
@@ -184,8 +221,8 @@ class Trainer:
                 shown.append(self.method.sheet(self._floats(collate([self.fixed[number]]))))
         picture = sheets.draw(sheets.cat(shown))
         (self.folder / "samples").mkdir(exist_ok=True)
-        images.write(self.folder / "samples" / f"step-{self.step:09d}.png", Picture(picture))
-        self.journal.sheet(picture, self.step)
+        images.write(self.folder / "samples" / f"step-{self.done:09d}.png", Picture(picture))
+        self.journal.sheet(picture, self.done)
 
     def _save(self) -> None:
         """Write the model, then the checkpoint: so a run that has its last checkpoint lacks nothing."""
@@ -203,7 +240,7 @@ class Trainer:
             "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []},
         }
         checkpoint.export(self.folder / checkpoint.MODEL, self.average.weights(), self.about)
-        checkpoint.save(self.folder, self.step, self.method.state_dict(), state, self.about, self.settings.keep)
+        checkpoint.save(self.folder, self.done, self.method.state_dict(), state, self.about, self.settings.keep)
 
     def _require_finite(self) -> None:
         """Raise `Diverged` on all ranks where a loss or a weight of one of them is not finite."""
@@ -223,7 +260,7 @@ class Trainer:
                 atomic.sweep(folder)
         torch.manual_seed(self.settings.seed + self.ranks.rank)
         last = checkpoint.latest(self.folder)
-        if last:
+        if last and (checkpoint.step_of(last) > self.stage.first or self.stage.first == 0):  # else it is of the stage before
             weights, about, state = checkpoint.load(last)
             self._require_ranks(state["ranks"])
             try:
@@ -235,7 +272,7 @@ class Trainer:
                     f"model and train.ema in {self.folder}/config.yaml must stay as they were",
                 ) from error
             self._compare_data(about)
-        self.journal.rewind(self.step)
+        self.journal.rewind(self.done)
 
     def _require_ranks(self, count: int) -> None:
         """The order of the data, and what a step is, depend on how many processes there are."""
@@ -281,7 +318,7 @@ class Trainer:
         last = checkpoint.latest(self.folder)
         kept = f"'{last}' is the last good checkpoint" if last else "no checkpoint was written yet"
         return Diverged(
-            f"training diverged around step {self.step + 1}: {error.message}; {kept}",
+            f"training diverged around step {self.done + 1}: {error.message}; {kept}",
             f"lower train.lr, or set train.clip to 10, in {self.folder}/config.yaml; then i2i resume {self.folder}",
         )
 

@@ -1,7 +1,7 @@
 """The one place where weights change: `update("G", gan=..., l1=...)`."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,15 @@ from i2i.method import Method
 from i2i.training.precision import Precision
 from i2i.training.ranks import Ranks
 
+OptimizerName = Literal["adam", "sgd"]
+
 
 class Updater:
-    """One Adam for each player. A call sums the losses and takes one step for exactly the named players.
+    """One optimizer for each player. A call sums the losses and takes one step for exactly the named players.
 
     The gradients are those of the classic code that freezes and unfreezes networks, bit for bit and at the same cost, since
     `backward(inputs=...)` visits nothing else; no stray gradient stays behind. `terms` holds the detached losses as
-    "player/name", until `taken_terms` hands them out.
+    "player/name" of the first player, until `taken_terms` hands them out. `step` and `epoch` are the clock that methods read.
     """
 
     def __init__(
@@ -26,11 +28,13 @@ class Updater:
         *,
         lr: float = 2e-4,
         player_lr: Mapping[str, float] | None = None,
+        optimizer: OptimizerName = "adam",
         betas: tuple[float, float] = (0.5, 0.999),
         clip: float | None = None,
         precision: Precision | None = None,
         ranks: Ranks | None = None,
     ):
+        self.step, self.epoch = 0, 0.0
         self.betas = betas
         self.precision = precision or Precision("fp32", torch.device("cpu"))
         self.ranks, self.clip = ranks or Ranks(), clip
@@ -40,8 +44,11 @@ class Updater:
         if unknown:
             raise UserError(f"train.player_lr names '{min(unknown)}', but the players are {', '.join(self.networks)}")
         self.rates = {name: (player_lr or {}).get(name, lr) for name in self.networks}
-        self.optimizers = {
-            name: torch.optim.Adam(parameters, lr=self.rates[name], betas=betas, fused=self.precision.device.type != "mps")
+        fused = self.precision.device.type != "mps"
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            name: torch.optim.SGD(parameters, lr=self.rates[name], fused=fused)
+            if optimizer == "sgd"
+            else torch.optim.Adam(parameters, lr=self.rates[name], betas=betas, fused=fused)
             for name, parameters in self.parameters.items()
         }
         self.scaler = torch.amp.GradScaler(self.precision.device.type, enabled=self.precision.scaled)
@@ -54,7 +61,7 @@ class Updater:
                 group["lr"] = self.rates[name] * factor
 
     def __call__(self, *players: str, **losses: Tensor) -> None:
-        terms = {f"{'+'.join(players)}/{name}": loss.detach() for name, loss in losses.items()}
+        terms = {f"{players[0]}/{name}": loss.detach() for name, loss in losses.items()}
         if self.precision.device.type == "cpu":  # elsewhere asking would make the host wait at every step
             require_finite(terms)
         self.terms |= terms
@@ -100,7 +107,9 @@ class Updater:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
             for group in optimizer.param_groups:  # settings are those of now; only the moments are those of then
-                group["betas"], group["fused"] = self.betas, optimizer.defaults["fused"]
+                group["fused"] = optimizer.defaults["fused"]
+                if "betas" in group:
+                    group["betas"] = self.betas
         self.scaler.load_state_dict(state["scaler"])
 
 

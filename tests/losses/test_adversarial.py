@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from i2i.losses.adversarial import discriminator_losses, generator_loss, gradient_penalty
+from i2i.losses.adversarial import Game, discriminator_losses, generator_loss, gradient_penalty, r1_penalty
+from i2i.losses.matching import feature_matching
 from i2i.networks.layers import InstanceNorm2d, spectrally_normalised
+from i2i.networks.patchgan import Maps, PatchGAN
 
 KINDS = ["vanilla", "lsgan", "hinge", "wgan-gp"]
 REAL, FAKE = torch.tensor([[2.0, 0.0], [-1.0, 0.5]]), torch.tensor([[-2.0, 0.0], [1.0, -0.5]])
@@ -37,10 +39,10 @@ GENERATOR_BY_HAND = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_discriminator_pays_half_of_what_the_papers_say(kind) -> None:
+def test_the_discriminator_pays_what_the_papers_say(kind) -> None:
     real, fake = discriminator_losses(kind, REAL, FAKE)
-    assert real.item() == pytest.approx(BY_HAND[kind][0] / 2)
-    assert fake.item() == pytest.approx(BY_HAND[kind][1] / 2)
+    assert real.item() == pytest.approx(BY_HAND[kind][0])
+    assert fake.item() == pytest.approx(BY_HAND[kind][1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -51,8 +53,8 @@ def test_the_generator_pays_what_the_papers_say(kind) -> None:
 def test_vanilla_is_the_cross_entropy_of_the_published_code() -> None:
     bce = nn.BCEWithLogitsLoss()
     real, fake = discriminator_losses("vanilla", REAL, FAKE)
-    torch.testing.assert_close(real, 0.5 * bce(REAL, torch.ones(2, 2)))
-    torch.testing.assert_close(fake, 0.5 * bce(FAKE, torch.zeros(2, 2)))
+    torch.testing.assert_close(real, bce(REAL, torch.ones(2, 2)))
+    torch.testing.assert_close(fake, bce(FAKE, torch.zeros(2, 2)))
     torch.testing.assert_close(generator_loss("vanilla", FAKE), bce(FAKE, torch.ones(2, 2)))
 
 
@@ -77,7 +79,7 @@ def test_hinge_leaves_convincing_logits_alone() -> None:
 
 def test_vanilla_survives_enormous_logits() -> None:
     real, fake = discriminator_losses("vanilla", torch.tensor([-1e4]), torch.tensor([1e4]))
-    assert real.item() == fake.item() == 5000
+    assert real.item() == fake.item() == 1e4
     assert generator_loss("vanilla", torch.tensor([-1e4])).item() == 1e4
 
 
@@ -94,10 +96,15 @@ def test_losses_compute_in_float32_at_least(kind, given, computed) -> None:
 # The gradient penalty
 
 
-def critic(norm: bool = False) -> nn.Sequential:
+class Critic(nn.Sequential):
+    def forward(self, x: Tensor) -> Maps:
+        return [[super().forward(x)]]
+
+
+def critic(norm: bool = False) -> Critic:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 8, 4, 2, 1), *([InstanceNorm2d()] if norm else []), nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 4, 2, 1)]
-    return nn.Sequential(*layers)
+    return Critic(*layers)
 
 
 def images(size: int, batch: int = 2) -> tuple[Tensor, Tensor]:
@@ -112,8 +119,8 @@ class Linear(nn.Module):
         super().__init__()
         self.slope, self.patches = nn.Parameter(torch.tensor(slope)), patches
 
-    def forward(self, x: Tensor) -> Tensor:
-        return (self.slope * x.sum((1, 2, 3), keepdim=True)).expand(-1, 1, self.patches, 1)
+    def forward(self, x: Tensor) -> Maps:
+        return [[(self.slope * x.sum((1, 2, 3), keepdim=True)).expand(-1, 1, self.patches, 1)]]
 
 
 @pytest.mark.parametrize(("slope", "patches"), [(0.5, 1), (2.0, 1), (0.5, 4), (0.25, 9)])
@@ -121,7 +128,7 @@ def test_the_penalty_of_a_linear_critic_is_known(slope, patches) -> None:
     """Its gradient is slope * patches in each of N values, so the norm is slope * patches * sqrt(N / patches)."""
     a, b = images(4, batch=3)
     norm = slope * patches * math.sqrt(3 * 4 * 4 / patches)
-    assert gradient_penalty(Linear(slope, patches), a, b).item() == pytest.approx(0.5 * (norm - 1) ** 2, rel=1e-5)
+    assert gradient_penalty(Linear(slope, patches), a, b).item() == pytest.approx((norm - 1) ** 2, rel=1e-5)
 
 
 def test_the_slope_of_the_penalty_leads_to_a_gradient_of_one() -> None:
@@ -136,11 +143,11 @@ def gradient_norms(size: int) -> dict[str, float]:
     """|grad| of the sum over patches, of their mean, and what the penalty uses, for one critic at one image size."""
     network = critic()
     x = images(size)[0].requires_grad_()
-    logits = network(x)
+    logits = network(x)[0][-1]
     (gradient,) = torch.autograd.grad(logits.sum(), x)
     total, patches = gradient.flatten(1).norm(dim=1).mean().item(), logits[0].numel()
     penalty = gradient_penalty(network, x.detach(), x.detach()).item()
-    return {"sum": total, "mean": total / patches, "used": 1 - math.sqrt(2 * penalty)}
+    return {"sum": total, "mean": total / patches, "used": 1 - math.sqrt(penalty)}
 
 
 def test_the_penalty_keeps_its_scale_when_the_image_grows() -> None:
@@ -155,7 +162,7 @@ def test_a_critic_without_slope_gives_a_finite_penalty_and_gradient() -> None:
     network = Linear(0.0)
     penalty = gradient_penalty(network, *images(4))
     penalty.backward()
-    assert penalty.item() == pytest.approx(0.5)
+    assert penalty.item() == pytest.approx(1)
     assert torch.isfinite(network.slope.grad)
 
 
@@ -191,7 +198,7 @@ def test_each_image_gets_a_point_of_its_own() -> None:
     seen = []
 
     class Looking(Linear):
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x: Tensor) -> Maps:
             seen.append(x.detach())
             return super().forward(x)
 
@@ -200,3 +207,131 @@ def test_each_image_gets_a_point_of_its_own() -> None:
     assert (points == points[:, :1]).all()
     assert len(points[:, 0].unique()) == 4
     assert ((points >= 0) & (points <= 1)).all()
+
+
+@pytest.mark.parametrize(("slope", "patches"), [(0.5, 1), (2.0, 4)])
+def test_r1_is_half_the_squared_slope_at_real_images(slope, patches) -> None:
+    real, _ = images(4, batch=3)
+    squared = (slope * patches) ** 2 * 3 * 4 * 4 / patches
+    assert r1_penalty(Linear(slope, patches), real).item() == pytest.approx(0.5 * squared, rel=1e-5)
+
+
+# The game
+
+
+class Scales(nn.Module):
+    """A discriminator of two scales, each a feature map and logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = PatchGAN(3, layers=1, width=2, norm="none"), PatchGAN(3, layers=1, width=3, norm="none")
+        for p in self.parameters():
+            nn.init.normal_(p, 0, 0.2)
+
+    def forward(self, x: Tensor) -> Maps:
+        return [*self.a(x), *self.b(x[..., ::2, ::2])]
+
+
+def logits(maps: Maps) -> list[Tensor]:
+    return [scale[-1] for scale in maps]
+
+
+@pytest.mark.parametrize("halved", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_scales_are_summed_and_d_pays_half_where_it_should(kind, halved) -> None:
+    D, (real, fake) = Scales(), images(16)
+    terms = Game(kind, halved=halved, gp=0).discriminator(D, real, fake)
+    pairs = [discriminator_losses(kind, r, f) for r, f in zip(logits(D(real)), logits(D(fake)), strict=True)]
+    share = 0.5 if halved else 1
+    torch.testing.assert_close(terms["real"], share * (pairs[0][0] + pairs[1][0]))
+    torch.testing.assert_close(terms["fake"], share * (pairs[0][1] + pairs[1][1]))
+    paid = Game(kind).generator(D(fake), [])
+    torch.testing.assert_close(paid, sum(generator_loss(kind, one) for one in logits(D(fake))))
+
+
+@pytest.mark.parametrize("kind", ["vanilla", "lsgan", "hinge"])
+def test_a_relativistic_game_judges_each_side_against_the_mean_of_the_other(kind) -> None:
+    real, fake = torch.tensor([2.0, 0.0]), torch.tensor([-1.0, 3.0])
+    r, f = real - 1, fake - 1
+    by_hand = {
+        "vanilla": lambda a, b: softplus(-a) + softplus(b),
+        "lsgan": lambda a, b: (a - 1) ** 2 + (b + 1) ** 2,
+        "hinge": lambda a, b: max(0, 1 - a) + max(0, 1 + b),
+    }[kind]
+    game = Game(kind, relativistic=True)
+    D = Answering(real, fake)
+    terms = game.discriminator(D, torch.zeros(2, 1, 1, 1), torch.ones(2, 1, 1, 1))
+    d = mean(*(by_hand(a.item(), b.item()) for a, b in zip(r, f, strict=True))) / 2
+    assert (terms["real"] + terms["fake"]).item() == pytest.approx(d)
+    g = mean(*(by_hand(b.item(), a.item()) for a, b in zip(r, f, strict=True))) / 2
+    assert game.generator([[fake]], [[real]]).item() == pytest.approx(g)
+
+
+class Answering(nn.Module):
+    """Answers with known logits: one for images of zeros, another for images of ones."""
+
+    def __init__(self, real: Tensor, fake: Tensor):
+        super().__init__()
+        self.real, self.fake = real, fake
+
+    def forward(self, x: Tensor) -> Maps:
+        return [[self.fake if x.mean() == 1 else self.real]]
+
+
+def test_the_generator_of_a_relativistic_game_does_not_learn_from_the_real_side() -> None:
+    real, fake = (torch.randn(3, requires_grad=True) for _ in range(2))
+    Game("lsgan", relativistic=True).generator([[fake]], [[real]]).backward()
+    assert real.grad is None
+    assert fake.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("kind", ["vanilla", "lsgan"])
+def test_a_smoothed_real_label_stops_d_from_being_sure_of_real_images(kind) -> None:
+    at = torch.linspace(-5, 5, 1001)
+    best = {}
+    for label in (1.0, 0.9):
+        paid = [discriminator_losses(kind, x[None], x[None], label)[0].item() for x in at]
+        best[label] = at[paid.index(min(paid))].item()
+    assert best[0.9] == pytest.approx(0.9 if kind == "lsgan" else math.log(9), abs=0.02)
+    assert best[1.0] == pytest.approx(1.0 if kind == "lsgan" else 5, abs=0.02)
+
+
+def test_the_margin_is_paid_until_the_features_are_that_far_apart() -> None:
+    D, (real, fake) = Scales(), images(16)
+    distance = feature_matching(D(fake), D(real)).item()
+    assert Game("lsgan", margin=distance + 2).discriminator(D, real, fake)["margin"].item() == pytest.approx(1, rel=1e-4)
+    paid = Game("lsgan", margin=distance / 2).discriminator(D, real, fake)["margin"]
+    assert paid.item() == 0
+
+
+def test_the_margin_pushes_the_features_of_both_sides() -> None:
+    D, (real, fake) = Scales(), images(16)
+    Game("lsgan", margin=100.0).discriminator(D, real, fake)["margin"].backward()
+    assert D.a.model[0].weight.grad.abs().sum() > 0
+
+
+def test_nothing_that_d_pays_leads_to_the_generator() -> None:
+    D, (real, fake) = Scales(), images(16)
+    fake.requires_grad_()
+    game = Game("wgan-gp", r1=1.0, margin=100.0, augment=("color", "translation", "cutout"))
+    sum(game.discriminator(D, real, fake).values()).backward()
+    assert fake.grad is None
+
+
+def test_every_penalty_that_is_on_has_a_term_of_its_own() -> None:
+    D, (real, fake) = Scales(), images(16)
+    assert list(Game("wgan-gp", r1=1.0, margin=1.0).discriminator(D, real, fake)) == ["real", "fake", "gp", "r1", "margin"]
+    assert list(Game("lsgan").discriminator(D, real, fake)) == ["real", "fake"]
+
+
+def test_augmented_real_and_fake_images_are_changed_alike_and_the_condition_keeps_its_colours() -> None:
+    seen = []
+    D = Scales()
+    D.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x, _ = images(16)
+    torch.manual_seed(1)
+    Game("lsgan", augment=("color",)).look(D, x, x, colours=1)
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0][:, :2], x[:, :2])
+    assert not torch.equal(seen[0][:, 2:], x[:, 2:])

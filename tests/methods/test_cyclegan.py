@@ -3,6 +3,7 @@ import torch
 
 from i2i.errors import UserError
 from i2i.losses.matching import l1
+from i2i.method import Batch
 from i2i.models import build, configure
 from i2i.training.precision import Precision
 from i2i.training.update import Updater
@@ -10,6 +11,12 @@ from i2i.training.update import Updater
 GANS = ["vanilla", "lsgan", "hinge", "wgan-gp"]
 G_TERMS = ["gan_x", "gan_y", "cycle_x", "cycle_y"]
 D_TERMS = ["real_x", "fake_x", "real_y", "fake_y"]
+
+
+def logits(maps):
+    return maps[0][-1]
+
+
 SHEET = ["x", "G(x)", "F(G(x))", "y", "F(y)", "G(F(y))"]
 
 
@@ -32,37 +39,37 @@ def test_without_its_weight_the_identity_is_not_computed(tiny, pair, recording) 
 def test_the_penalty_is_paid_once_a_side_and_only_with_a_weight(tiny, pair, recording) -> None:
     for weight, names in ((10, ["real_x", "fake_x", "gp_x", "real_y", "fake_y", "gp_y"]), (0, D_TERMS)):
         update = recording()
-        tiny("cyclegan", gan="wgan-gp", lambda_gp=weight).step(pair(), update)
+        tiny("cyclegan", gan={"kind": "wgan-gp", "lambda_gp": weight}).step(pair(), update)
         assert update.calls[1] == (("D",), names)
 
 
 def test_every_term_has_its_weight_and_its_images(tiny, pair, recording) -> None:
-    x, y = pair(batch=2)
+    x, y, *_ = pair(batch=2)
     update, method = recording(), tiny("cyclegan", lambda_cycle_x=3, lambda_cycle_y=5, lambda_identity=0.5)
-    s = method.step((x, y), update)
+    s = method.step(Batch(x, y), update)
     expected = {
         "G/cycle_x": 3 * l1(s["F(G(x))"], x),
         "G/cycle_y": 5 * l1(s["G(F(y))"], y),
         "G/identity_x": 1.5 * l1(s["F(x)"], x),
         "G/identity_y": 2.5 * l1(s["G(y)"], y),
-        "G/gan_x": (method.D_X(s["F(y)"]) - 1).square().mean(),
-        "G/gan_y": (method.D_Y(s["G(x)"]) - 1).square().mean(),
-        "D/real_x": 0.5 * (method.D_X(x) - 1).square().mean(),
-        "D/fake_y": 0.5 * method.D_Y(s["G(x)"]).square().mean(),
+        "G/gan_x": (logits(method.D_X(s["F(y)"])) - 1).square().mean(),
+        "G/gan_y": (logits(method.D_Y(s["G(x)"])) - 1).square().mean(),
+        "D/real_x": 0.5 * (logits(method.D_X(x)) - 1).square().mean(),
+        "D/fake_y": 0.5 * logits(method.D_Y(s["G(x)"])).square().mean(),
     }
     for name, value in expected.items():
         torch.testing.assert_close(update.losses[name], value, rtol=1e-5, atol=1e-7)
 
 
 def test_the_sheet_of_a_step_shows_what_each_generator_made(tiny, pair, recording) -> None:
-    x, y = pair()
+    x, y, *_ = pair()
     method = tiny("cyclegan")
-    s = method.step((x, y), recording())
+    s = method.step(Batch(x, y), recording())
     assert list(s) == [*SHEET, "F(x)", "G(y)"]
     made = {"G(x)": method.G(x), "F(y)": method.F(y), "F(G(x))": method.F(method.G(x)), "G(F(y))": method.G(method.F(y))}
     for name, picture in (made | {"F(x)": method.F(x), "G(y)": method.G(y)}).items():
         torch.testing.assert_close(s[name], picture, rtol=0, atol=1e-5)
-    shown = method.eval().sheet((x, y))
+    shown = method.eval().sheet(Batch(x, y))
     assert list(shown) == SHEET
     for name, picture in made.items():
         torch.testing.assert_close(shown[name], picture, rtol=0, atol=1e-5)
@@ -84,7 +91,7 @@ def test_the_discriminators_are_shown_old_fakes_too(tiny, pair, recording) -> No
     for seed in range(12):
         fakes.append(method.step(pair(seed=seed), recording())["G(x)"].detach())
     assert len(method.history_y.images) == 2
-    judged = seen[2::3]  # each step shows it the fake for G, then the real one and a fake for itself
+    judged = seen[1::3]  # each step shows it the fake for G, then a fake and the real one for itself
     current = [torch.equal(a, b) for a, b in zip(judged, fakes, strict=True)]
     assert all(current[:2])
     assert 2 < current.count(True) < 12
@@ -149,8 +156,8 @@ def test_the_identity_between_different_channels_is_refused_with_a_way_out(tiny)
 
 def test_grey_and_colour_can_be_translated_into_each_other(tiny, pair) -> None:
     method = tiny("cyclegan", x_channels=1, lambda_identity=0)
-    x, y = pair(x_channels=1)
-    sheet = method.step((x, y), Updater(method))
+    x, y, *_ = pair(x_channels=1)
+    sheet = method.step(Batch(x, y), Updater(method))
     assert [picture.shape[1] for picture in sheet.values()] == [1, 3, 1, 3, 1, 3]
     assert method.translate(x).shape == y.shape
     assert method.translate(y, reverse=True).shape == x.shape
@@ -158,7 +165,7 @@ def test_grey_and_colour_can_be_translated_into_each_other(tiny, pair) -> None:
 
 def test_the_sides_of_a_batch_may_differ_in_size(tiny, pair) -> None:
     method = tiny("cyclegan", lambda_identity=0.5)
-    sheet = method.step((pair(size=16)[0], pair(size=24)[1]), Updater(method))
+    sheet = method.step(Batch(pair(size=16).x, pair(size=24).y), Updater(method))
     assert (sheet["G(x)"].shape[-1], sheet["F(y)"].shape[-1]) == (16, 24)
 
 
@@ -168,7 +175,7 @@ def test_the_sides_of_a_batch_may_differ_in_size(tiny, pair) -> None:
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_an_image_is_translated_as_if_it_were_alone_in_both_directions(norm, tiny, pair) -> None:
     method = tiny("cyclegan", generator={"norm": norm, "dropout": True}).eval()
-    x, _ = pair(batch=4)
+    x = pair(batch=4).x
     x[1:] *= 0.1
     with torch.no_grad():
         for reverse in (False, True):
@@ -178,9 +185,9 @@ def test_an_image_is_translated_as_if_it_were_alone_in_both_directions(norm, tin
 
 
 def test_saved_weights_translate_the_same_in_both_directions(tiny, pair, tmp_path) -> None:
-    method, other, (x, y) = tiny("cyclegan"), tiny("cyclegan", seed=5), pair()
+    method, other, (x, y, *_) = tiny("cyclegan"), tiny("cyclegan", seed=5), pair()
     update = Updater(method, lr=1e-2)
-    method.step((x, y), update)
+    method.step(Batch(x, y), update)
     torch.save(method.state_dict(), tmp_path / "weights.pt")
     other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
     method.eval()
@@ -201,6 +208,6 @@ def test_the_published_defaults() -> None:
     counts = {name: [sum(p.numel() for p in n.parameters()) for n in networks] for name, networks in method.players().items()}
     assert counts == {"G": [11_378_179] * 2, "D": [2_764_737] * 2}
     m = config.model
-    assert (m.gan, m.lambda_cycle_x, m.lambda_cycle_y, m.lambda_identity, m.history) == ("lsgan", 10, 10, 0.5, 50)
+    assert (m.gan.kind, m.lambda_cycle_x, m.lambda_cycle_y, m.lambda_identity, m.history) == ("lsgan", 10, 10, 0.5, 50)
     assert (method.accepts().stride, method.accepts().halo, method.smallest_crop(), method.reversible) == (4, 84, 24, True)
     assert set(method.generators()) == {"G", "F"}

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from i2i.methods.parts import Discriminator, Generator, Initial
+from i2i.methods.parts import Discriminator, Features, Gan, Generator, Initial, Matching
 from i2i.networks.layers import BatchNorm2d
 from i2i.networks.patchgan import PixelGAN
 
@@ -40,7 +40,7 @@ def test_a_size_that_is_no_multiple_of_the_stride_does_not_come_back_as_it_was(k
 def test_a_discriminator_works_on_the_smallest_image_it_says_and_not_below(kind, layers, norm) -> None:
     settings = Discriminator(kind=kind, layers=layers, width=2, norm=norm)
     network, smallest = settings.build(3, Initial()).eval(), settings.smallest()
-    assert output(network, smallest).shape == (1, 1, 1, 1)
+    assert output(network, smallest)[0][-1].shape == (1, 1, 1, 1)
     if kind == "patch":
         with pytest.raises((RuntimeError, ValueError)):
             output(network, smallest - 1)
@@ -82,3 +82,36 @@ def test_everything_can_be_built_without_memory(settings) -> None:
     with torch.device("meta"):
         network = settings.build(*[3] * (1 + isinstance(settings, Generator)), Initial())
     assert all(t.is_meta for t in network.state_dict().values())
+
+
+# The game and what matches
+
+
+def test_a_game_can_be_named_by_its_kind_alone() -> None:
+    assert Gan.model_validate("hinge") == Gan(kind="hinge")
+    assert Gan(kind="hinge").build(halved=False).share == 1
+
+
+@pytest.mark.parametrize("kind", ["hinge", "wgan-gp"])
+def test_a_smoothed_label_is_refused_where_there_are_no_labels(kind) -> None:
+    with pytest.raises(ValueError, match=f"real_label means nothing to {kind}"):
+        Gan(kind=kind, real_label=0.9)
+
+
+def test_every_setting_of_the_game_reaches_it() -> None:
+    settings = {"relativistic": True, "real_label": 0.9, "r1": 2.0, "augment": ("color",), "margin": 0.3}
+    game = Gan(kind="vanilla", **settings).build()
+    assert {name: getattr(game, name) for name in settings} == settings
+    assert Gan(kind="wgan-gp", lambda_gp=3).build().gp == 3
+    assert Gan(kind="lsgan", lambda_gp=3).build().gp == 0
+
+
+def test_every_weight_of_the_matching_terms_reaches_them() -> None:
+    weights = {f"lambda_{name}": i for i, name in enumerate(("l1", "region", "feat", "perceptual", "style", "tv"), 1)}
+    matcher = Matching(**weights).matching()
+    assert {name: getattr(matcher, name) for name in weights} == weights
+
+
+def test_a_tap_of_weight_zero_is_left_out() -> None:
+    features = Features(network="vgg16", taps={"relu1_1": 0.0, "relu2_2": 1.0})
+    assert features.build().lambdas == {"relu2_2": 1.0}

@@ -9,6 +9,8 @@ from i2i.networks.layers import (
     InstanceNorm2d,
     ReflectionPad2d,
     ResizeConv2d,
+    fitted,
+    frozen,
     in_one_pass,
     initialise,
     is_per_image,
@@ -165,15 +167,21 @@ def test_one_pass_equals_separate_passes_where_images_do_not_mix() -> None:
     network = PatchGAN(3, layers=2, width=4, norm="instance")
     a, b = drawn(2, 3, 16, 16), drawn(1, 3, 16, 16, seed=1)
     joined = in_one_pass(network, a, b)
-    assert [len(y) for y in joined] == [2, 1]
-    for y, x in zip(joined, (a, b), strict=True):
-        torch.testing.assert_close(y, network(x), rtol=1e-5, atol=1e-7)
+    assert [len(maps[0][-1]) for maps in joined] == [2, 1]
+    for maps, x in zip(joined, (a, b), strict=True):
+        torch.testing.assert_close(maps, network(x), rtol=1e-5, atol=1e-7)
+
+
+def test_a_network_that_answers_with_one_tensor_can_be_run_in_one_pass_too() -> None:
+    network, a, b = nn.Conv2d(3, 2, 1), drawn(2, 3, 4, 4), drawn(1, 3, 4, 4, seed=1)
+    for y, x in zip(in_one_pass(network, a, b), (a, b), strict=True):
+        torch.testing.assert_close(y, network(x))
 
 
 def test_together_takes_inputs_of_different_sizes() -> None:
     network = PatchGAN(3, layers=1, width=4, norm="instance")
     small, large = together(network, drawn(1, 3, 8, 8), drawn(1, 3, 16, 16))
-    assert small.shape[2:] != large.shape[2:]
+    assert small[0][-1].shape[2:] != large[0][-1].shape[2:]
 
 
 def calls(network: nn.Module, *inputs: torch.Tensor) -> int:
@@ -206,8 +214,7 @@ def test_together_leaves_the_running_statistics_of_separate_passes() -> None:
     apart = PatchGAN(3, layers=1, width=4, norm="batch")
     apart.load_state_dict(joined.state_dict())
     a, b = drawn(1, 3, 16, 16), drawn(1, 3, 16, 16, seed=1)
-    outputs, expected = together(joined, a, b), (apart(a), apart(b))
-    assert all(torch.equal(y, x) for y, x in zip(outputs, expected, strict=True))
+    torch.testing.assert_close(together(joined, a, b), (apart(a), apart(b)), rtol=0, atol=0)
     assert joined.state_dict()["model.3.num_batches_tracked"] == 2
     assert all(torch.equal(t, apart.state_dict()[key]) for key, t in joined.state_dict().items())
 
@@ -254,7 +261,7 @@ def test_spectral_norm_keys_and_gradients() -> None:
         "model.0.parametrizations.weight.0._v",
     ]
     assert parametrize.is_parametrized(network.model[0])
-    network(drawn(1, 3, 16, 16)).mean().backward()
+    network(drawn(1, 3, 16, 16))[0][-1].mean().backward()
     assert all(p.grad is not None for p in network.parameters())
 
 
@@ -303,3 +310,35 @@ def test_the_seed_decides_the_initial_weights() -> None:
 
     assert torch.equal(weights(5), weights(5))
     assert not torch.equal(weights(5), weights(6))
+
+
+# A fixed function, and any size
+
+
+def test_gradients_flow_through_a_frozen_network_and_none_into_it() -> None:
+    network, x = nn.Linear(3, 2), torch.randn(4, 3, requires_grad=True)
+    frozen(network)(x).sum().backward()
+    torch.testing.assert_close(x.grad, network.weight.detach().sum(0).expand(4, 3))
+    assert network.weight.grad is None
+    assert network.bias.grad is None
+    assert network.weight.requires_grad
+
+
+def test_a_frozen_network_computes_what_the_network_computes() -> None:
+    network = spectrally_normalised(PatchGAN(3, layers=1, width=4, norm="batch")).eval()
+    x = drawn(2, 3, 16, 16)
+    torch.testing.assert_close(frozen(network)(x), network(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 16), (19, 23), (16, 31)])
+def test_a_fitted_network_takes_any_size_and_gives_it_back(size) -> None:
+    seen = []
+
+    def halving(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return x
+
+    x = drawn(1, 2, *size)
+    assert torch.equal(fitted(halving, x, 8), x)
+    assert all(side % 8 == 0 for side in seen[0].shape[2:])
+    assert torch.equal(seen[0][..., : size[0], : size[1]], x)

@@ -10,12 +10,11 @@ import pytest
 
 from i2i import models, runs
 from i2i.config import Layer, from_assignments
+from i2i.prepare import prepare
 from i2i.training.trainer import Trainer
 
 sys.path.append(str(Path(__file__).parent))
 import kills
-
-KIND = {"pix2pix": "paired", "cyclegan": "unpaired"}
 
 
 class Silent:
@@ -43,8 +42,8 @@ def watch() -> type[Silent]:
 def images(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """`images("cyclegan")`: a folder with five images a side that suits the method."""
     folder = tmp_path_factory.mktemp("images")
-    places = {kind: kills.draw_images(folder / kind, kind) for kind in KIND.values()}
-    return lambda method: places[KIND[method]]
+    places = {kind: kills.draw_images(folder / kind, kind) for kind in set(kills.KIND.values())}
+    return lambda method: places[kills.KIND[method]]
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def new_run(images: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path
     def create(method: str, name: str = "run", *settings: str, steps: int = 6, data: Path | None = None) -> Path:
         fast = [f"model.{s}" for s in kills.MODEL[method]] + [f"train.{s}" for s in kills.TRAIN]
         values = [*fast, f"train.steps={steps}", "train.save_every=2", "data.size=16", f"data.source={data or images(method)}"]
-        prepared = runs.prepare(models.configure(method, [from_assignments(values), from_assignments(list(settings))]))
+        prepared = prepare(models.configure(method, [from_assignments(values), from_assignments(list(settings))]))
         return runs.create(prepared, tmp_path / name, name)
 
     return create
@@ -67,9 +66,21 @@ def trainer_of() -> Callable[..., Trainer]:
     def make(run: Path, *changes: str, watcher: Any = None) -> Trainer:
         config = runs.saved_config(run)
         edited = models.configure(config.method, [Layer("the run", config.tree()), from_assignments(list(changes))])
-        return runs.trainer(run, runs.prepare(edited), watcher or Silent())
+        return runs.trainer(run, prepare(edited), watcher or Silent())
 
     return make
+
+
+@pytest.fixture
+def train_all() -> Callable[..., None]:
+    """`train_all(run)`: all stages of it, as `i2i resume` trains them."""
+
+    def train(run: Path, watcher: Any = None) -> None:
+        for _, trainer in runs.trainers(run, prepare(runs.saved_config(run)), watcher or Silent()):
+            if not trainer.finished:
+                trainer.run()
+
+    return train
 
 
 @pytest.fixture

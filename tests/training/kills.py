@@ -32,7 +32,28 @@ MODEL = {
         *("generator.kind=resnet", "generator.blocks=1", "generator.width=4", "generator.dropout=true"),
         *("discriminator.layers=1", "discriminator.width=4"),
     ],
+    "pix2pixhd": [
+        *("generator.width=2", "generator.halvings=2", "generator.blocks=1", "lambda_perceptual=0"),
+        *("discriminator.layers=1", "discriminator.width=4"),
+    ],
     "cyclegan": ["generator.blocks=1", "generator.width=4", "discriminator.layers=1", "discriminator.width=4", "history=3"],
+    "bicyclegan": [
+        *("z=2", "generator.depth=3", "generator.width=4", "encoder.blocks=2", "encoder.width=4"),
+        *("discriminator.layers=1", "discriminator.width=4"),
+    ],
+    "simgan": [
+        *("refiner.blocks=1", "refiner.width=4", "discriminator.kind=patch", "discriminator.layers=1", "discriminator.width=4"),
+        *("refiner_first=1", "discriminator_first=1", "history=6"),
+    ],
+    "crn": ["modules=3", "width=0.01", "lambda_perceptual=0", "lambda_l1=1"],
+}
+KIND = {
+    "pix2pix": "paired",
+    "pix2pixhd": "labels",
+    "cyclegan": "unpaired",
+    "bicyclegan": "paired",
+    "simgan": "unpaired",
+    "crn": "labels",
 }
 TRAIN = ["ema=0.9", "device=cpu", "precision=fp32", "save_every=7", "log_every=3", "sample_every=20", "samples=1"]
 
@@ -40,11 +61,16 @@ TRAIN = ["ema=0.9", "device=cpu", "precision=fp32", "save_every=7", "log_every=3
 def draw_images(folder: Path, kind: str, count: int = 5, size: int = 18) -> Path:
     """A small data set of noise for a kind of method."""
     random_pixels = np.random.default_rng(0)
-    sides = {"paired": {"train": 2 * size}, "unpaired": {"trainA": size, "trainB": size}}[kind]
-    for name, width in sides.items():
+    shape, doubled, ids = (size, size, 3), (size, 2 * size, 3), (size, size)
+    sides = {
+        "paired": {"train": (256, doubled)},
+        "unpaired": {"trainA": (256, shape), "trainB": (256, shape)},
+        "labels": {"train_label": (4, ids), "train_inst": (6, ids), "train_img": (256, shape)},
+    }[kind]
+    for name, (values, size_of_one) in sides.items():
         (folder / name).mkdir(parents=True)
         for number in range(count):
-            Image.fromarray(random_pixels.integers(0, 256, (size, width, 3), np.uint8)).save(folder / name / f"{number}.png")
+            Image.fromarray(random_pixels.integers(0, values, size_of_one, np.uint8)).save(folder / name / f"{number}.png")
     return folder
 
 
@@ -164,7 +190,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data = draw_images(folder / "data", {"pix2pix": "paired", "cyclegan": "unpaired"}[options.method])
+        data = draw_images(folder / "data", KIND[options.method])
         alone, killed = folder / "alone", folder / "killed"
         finish(start(options.method, data, alone, steps, *options.set))
 

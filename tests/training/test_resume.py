@@ -8,13 +8,23 @@ import pytest
 
 from i2i import models, runs
 from i2i.errors import UserError
+from i2i.prepare import prepare
 from i2i.training import checkpoint
 
 EXACT = [
     ("pix2pix", ["train.ema=0.9"]),  # with dropout
     ("pix2pix", ["train.precision=bf16", "train.ema=0", "train.schedule=cosine", "train.batch=2", "model.gan=wgan-gp"]),
+    ("pix2pix", ["train.optimizer=sgd", "model.z=2", "model.generator.kind=unet", "model.generator.depth=3", "model.gan.r1=1"]),
+    ("pix2pix", ["model.gan.augment=[color, translation, cutout]", "model.gan.relativistic=true", "model.lambda_feat=1"]),
     ("cyclegan", ["train.ema=0.9", "model.history=3"]),
     ("cyclegan", ["train.precision=bf16", "train.clip=1", "train.steps=null", "train.epochs=2", "train.batch=2"]),
+    ("pix2pixhd", ["train.ema=0.9"]),
+    ("pix2pixhd", ["model.features=2", "train.batch=2"]),
+    ("bicyclegan", ["train.ema=0.9", "train.batch=3"]),
+    ("bicyclegan", ["train.precision=bf16", "model.mode_seeking.weight=1"]),
+    ("simgan", ["train.batch=4"]),  # the kills fall into both warm-ups and the game
+    ("simgan", ["train.batch=1", "train.ema=0.9", "model.psi=gradient"]),
+    ("crn", ["model.images=3", "model.lambda_style=0"]),
 ]
 
 
@@ -131,7 +141,7 @@ def test_a_longer_run_can_be_asked_for_by_editing_its_config(new_run, trainer_of
 def test_starting_weights_survive_a_kill_before_the_first_checkpoint(new_run, trainer_of, tmp_path, killed_at):
     source = new_run("pix2pix", "source", steps=2)
     trainer_of(source).run()
-    prepared = runs.prepare(runs.saved_config(source).replaced("the test", train={"steps": 4}))
+    prepared = prepare(runs.saved_config(source).replaced("the test", train={"steps": 4}))
     start, _ = models.starting_weights(prepared.config, checkpoint.latest(source))
     alone, killed = (runs.create(prepared, tmp_path / name, name, start) for name in ("alone", "killed"))
     with pytest.raises(Killed):

@@ -52,3 +52,17 @@ def test_values_out_of_range_are_clipped():
 def test_sheets_of_one_image_each_become_rows():
     rows = sheets.cat([{"x": plain(-1.0)}, {"x": plain(1.0, height=40)}])
     assert rows["x"].shape == (2, 3, 40, 60)
+
+
+def test_a_label_map_gets_a_colour_for_each_class():
+    ids = torch.arange(20).view(4, 5).repeat_interleave(10, 0).repeat_interleave(12, 1)
+    one_hot = torch.nn.functional.one_hot(ids, 20).movedim(-1, 0)[None].float()
+    shown = cell(sheets.draw({"x": one_hot}), 0, 0)
+    colours = {tuple(pixel) for pixel in shown.reshape(-1, 3).tolist()}
+    assert len(colours) == 20
+    assert len({tuple(pixel) for pixel in shown[:10, :12].reshape(-1, 3).tolist()}) == 1
+
+
+def test_an_image_of_many_channels_that_is_no_label_map_shows_its_first_three():
+    picture = cell(sheets.draw({"x": torch.cat([plain(v) for v in (1.0, -1.0)], 1)}), 0, 0)
+    assert set(picture.ravel().tolist()) == {255}

@@ -46,7 +46,7 @@ def test_the_model_for_translation_holds_the_average_of_the_generators_only(new_
 
 def test_a_run_in_epochs_is_as_long_as_its_data_says(new_run, trainer_of):
     run = new_run("pix2pix", "run", "train.steps=null", "train.epochs=3", "train.batch=2")
-    assert trainer_of(run).total == 8  # 3 times 5 images in batches of 2, the last step begun
+    assert trainer_of(run).stage.total == 8  # 3 times 5 images in batches of 2, the last step begun
 
 
 def test_what_a_killed_process_left_half_written_is_swept_at_the_next_start(new_run, trainer_of):
@@ -62,6 +62,35 @@ def test_what_a_killed_process_left_half_written_is_swept_at_the_next_start(new_
     left[2].touch()
     trainer_of(run).run()
     assert not any(path.exists() for path in left)
+
+
+# What a method has to say
+
+
+def test_what_concerns_a_method_is_said_once_and_by_the_means_of_the_log(new_run, trainer_of, watch, monkeypatch):
+    run, seen = new_run("pix2pix", "run", "train.log_every=1"), []
+
+    def concerns(self, means):
+        seen.append(means)
+        return ["G only copies"]
+
+    monkeypatch.setattr(Pix2Pix, "concerns", concerns)
+    watcher = watch()
+    trainer_of(run, watcher=watcher).run()
+    assert watcher.said == ["warning: G only copies"]
+    assert [sorted(means) for means in seen] == [["D/fake", "D/real", "G/gan", "G/l1"]] * 6
+
+
+def test_a_step_is_told_how_many_steps_and_epochs_were_done(new_run, trainer_of, monkeypatch):
+    run, clock, real = new_run("pix2pix", steps=4), [], Pix2Pix.step
+
+    def step(self, batch, update):
+        clock.append((update.step, update.epoch))
+        return real(self, batch, update)
+
+    monkeypatch.setattr(Pix2Pix, "step", step)
+    trainer_of(run).run()
+    assert clock == [(0, 0.0), (1, 0.2), (2, 0.4), (3, 0.6)]
 
 
 # Losses and weights that are not finite
@@ -83,8 +112,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint_and_the_run_ca
     real = Pix2Pix.step
 
     def step(self, batch, update):
-        x, y = batch
-        return real(self, (x, y * float("nan") if trainer.step == 4 else y), update)
+        return real(self, batch._replace(y=batch.y * float("nan")) if trainer.step == 4 else batch, update)
 
     with monkeypatch.context() as patched:
         patched.setattr(Pix2Pix, "step", step)
