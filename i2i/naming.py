@@ -2,20 +2,23 @@
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from i2i import atomic, images
-from i2i.data.folders import image_files, natural
+from i2i.data.folders import Source, beside, image_files, natural
 from i2i.domain import Domain
-from i2i.encoders import FORMATS
+from i2i.encoders import FORMATS, Format
 from i2i.errors import NothingDone, UserError
+from i2i.movies import MOVIES
 
-FormatName = Literal["keep", "png", "jpg", "webp", "tiff", "bmp"]
+FormatName = Literal["keep", "png", "jpg", "webp", "tiff", "bmp", "gif", "mp4"]
 Existing = Literal["refuse", "skip", "overwrite"]
 UNTOUCHED = "choose another --out: inputs are never changed"
+TWICE = "translate the folder that holds both, or use two commands with different --out"
+KINDS = FORMATS | MOVIES
 
 
 @dataclass(frozen=True)
@@ -28,43 +31,92 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Output:
+    """One file to write, or to leave alone since it is `there`. `copies`: what is copied beside it, from where to where."""
+
+    path: Path
+    there: bool = False
+    copies: tuple[tuple[Path, Path], ...] = ()
+
+
+@dataclass(frozen=True)
 class Job:
-    """One image to translate, or to `skip` since its output is there. `notes` are words about the output's name."""
+    """One image and what becomes of it. `relative` is its place in the tree; `notes` are words about its outputs' names."""
 
     input: Path
-    output: Path
-    skip: bool = False
+    relative: Path
+    outputs: tuple[Output, ...]
     notes: tuple[str, ...] = ()
+    instances: Path | None = None
+
+    @property
+    def skip(self) -> bool:
+        """Whether there is nothing to translate."""
+        return all(output.there for output in self.outputs)
 
 
-def plan(given: Sequence[str | Path], out: Path, y: Domain, format: FormatName | None, existing: Existing) -> list[Job]:
+def plan(
+    given: Sequence[str | Path],
+    out: Path,
+    y: Domain,
+    format: FormatName | None,
+    existing: Existing,
+    *,
+    count: int | None = None,
+    movie: bool = False,
+    annotations: bool = False,
+    instances: Path | None = None,
+) -> list[Job]:
     """One job for every image that is `given` (files, folders, patterns), with outputs that can hold the values of `y`.
 
-    Raises UserError where two images would get one name, where an output would touch an input, and where outputs exist
-    that may be neither skipped nor replaced; NothingDone where there is no image.
+    Each has one output, which may be a `movie`, or `count` numbered ones. `annotations`: what is noted about an input goes
+    along. `instances` is the folder of the instance maps. Raises UserError where two files would get one name, where one would
+    touch an input, and where outputs exist that may be neither skipped nor replaced; NothingDone where there is no image.
     """
     inputs = [input for text in given for input in _inputs(text)]
     if not inputs:
         raise NothingDone(f"there is no image in {_listed(given)}", f"known are {' '.join(sorted(images.SUFFIXES))}")
-    outputs = _outputs(inputs, out, y, format)
-    pairs = {(input.path.absolute(), output): input for input, output in zip(inputs, outputs, strict=True)}  # each once
-    _refuse_touching_inputs(inputs, outputs, out)
-    there = {output for output in outputs if os.path.lexists(output)}
-    if there and existing == "refuse":
-        raise UserError(
-            f"{len(there)} of {len(pairs)} outputs exist already, such as '{min(there)}'",
-            "--skip-existing leaves them and does the rest, --overwrite replaces them",
+    first = _outputs(inputs, out, y, format, KINDS if movie else FORMATS)
+    pairs = {(input.path.absolute(), output): input for input, output in zip(inputs, first, strict=True)}  # each once
+    notes, noted = _notes(out, y, format), _annotations(pairs.values()) if annotations else {}
+    jobs = [
+        Job(
+            input.path,
+            input.relative,
+            tuple(Output(path, copies=_copies(noted.get(input.path, []), path)) for path in _numbered(output, count)),
+            notes if input.path.suffix != output.suffix else (),
         )
-    notes = _notes(out, y, format)
-    return [
-        Job(input.path, output, existing == "skip" and output in there, notes if input.path.suffix != output.suffix else ())
         for (_, output), input in pairs.items()
     ]
+    jobs = _with_instances(jobs, instances) if instances else jobs
+    _refuse_touching_inputs(inputs, jobs, out)
+    return _with_what_is_there(jobs, existing)
+
+
+def _with_what_is_there(jobs: list[Job], existing: Existing) -> list[Job]:
+    wanted = [path for job in jobs for path in _written(job)]
+    there = {path for path in wanted if os.path.lexists(path)}
+    if there and existing == "refuse":
+        raise UserError(
+            f"{len(there)} of {len(wanted)} outputs exist already, such as '{min(there)}'",
+            "--skip-existing leaves them and does the rest, --overwrite replaces them",
+        )
+    if not there or existing == "overwrite":
+        return jobs
+    return [replace(job, outputs=tuple(_left(output, there) for output in job.outputs)) for job in jobs]
+
+
+def _left(output: Output, there: set[Path]) -> Output:
+    return Output(output.path, output.path in there, tuple(copy for copy in output.copies if copy[1] not in there))
+
+
+def _written(job: Job) -> list[Path]:
+    return [path for output in job.outputs for path in (output.path, *(to for _, to in output.copies))]
 
 
 def make_folders(jobs: Iterable[Job]) -> None:
     """Make every folder that the jobs will write to, and clear away what killed processes left there."""
-    for folder in {job.output.parent for job in jobs if not job.skip}:
+    for folder in {output.path.parent for job in jobs for output in job.outputs if output.copies or not output.there}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -105,18 +157,25 @@ def _matches(pattern: Path) -> list[Input]:
 # Outputs
 
 
-def _outputs(inputs: list[Input], out: Path, y: Domain, format: FormatName | None) -> list[Path]:
-    """The output of each input. Raises UserError for a kind of file that cannot hold the values of `y`."""
+def _outputs(inputs: list[Input], out: Path, y: Domain, format: FormatName | None, kinds: Mapping[str, Format]) -> list[Path]:
+    """The output of each input, without a number. Raises UserError for a kind of file that cannot hold the values of `y`."""
+    if format not in (None, "keep") and f".{format}" not in kinds:
+        raise UserError(f"one image is no {KINDS[f'.{format}'].name}", "--interpolate 8 --samples 4 makes many of each input")
     if _is_file_name(out):
-        _check_one_file(out, inputs, format)
+        _check_one_file(out, inputs, format, kinds)
         suffixes = [out.suffix]
     else:
         suffixes = [_suffix(input.path, y, format) for input in inputs]
     for suffix in {suffix.lower() for suffix in suffixes}:
         if not _holds(suffix, y):
             what = f"{y.dtype} with {y.channels} channels"
-            raise UserError(f"{FORMATS[suffix].name} cannot hold the model's output ({what})", "--format tiff can")
+            raise UserError(f"{KINDS[suffix].name} cannot hold the model's output ({what})", "--format tiff can")
     return [out] if _is_file_name(out) else [out / name for name in _names(inputs, suffixes)]
+
+
+def _numbered(output: Path, count: int | None) -> list[Path]:
+    """a.png, or a_0.png, a_1.png, …: names of two inputs differ in what stands before the number, so these differ too."""
+    return [output] if count is None else [output.with_name(f"{output.stem}_{n}{output.suffix}") for n in range(count)]
 
 
 def _suffix(path: Path, y: Domain, format: FormatName | None) -> str:
@@ -128,7 +187,7 @@ def _suffix(path: Path, y: Domain, format: FormatName | None) -> str:
 
 
 def _holds(suffix: str, y: Domain) -> bool:
-    return y.dtype in FORMATS[suffix].dtypes and (y.channels in (1, 3) or FORMATS[suffix].name == "TIFF")
+    return y.dtype in KINDS[suffix].dtypes and (y.channels in (1, 3) or KINDS[suffix].name == "TIFF")
 
 
 def _notes(out: Path, y: Domain, format: FormatName | None) -> tuple[str, ...]:
@@ -139,15 +198,15 @@ def _notes(out: Path, y: Domain, format: FormatName | None) -> tuple[str, ...]:
 
 
 def _is_file_name(out: Path) -> bool:
-    return out.suffix.lower() in images.SUFFIXES and not out.is_dir()
+    return out.suffix.lower() in images.SUFFIXES | MOVIES.keys() and not out.is_dir()
 
 
-def _check_one_file(out: Path, inputs: list[Input], format: FormatName | None) -> None:
+def _check_one_file(out: Path, inputs: list[Input], format: FormatName | None, kinds: Mapping[str, Format]) -> None:
     if len(inputs) > 1 or inputs[0].folder:
         raise UserError(f"'{out}' is the name of one file, but the input is a folder or several images", "give --out a folder")
-    if out.suffix.lower() not in images.WRITABLE:
-        raise UserError(f"cannot write {out.suffix} files", f"known are {' '.join(sorted(images.WRITABLE))}")
-    if format not in (None, "keep") and FORMATS[f".{format}"] != FORMATS[out.suffix.lower()]:
+    if out.suffix.lower() not in kinds:
+        raise UserError(f"cannot write {out.suffix} files", f"known are {' '.join(sorted(kinds))}")
+    if format not in (None, "keep") and kinds[f".{format}"] != kinds[out.suffix.lower()]:
         raise UserError(f"'{out}' and --format {format} contradict each other", "leave --format out")
 
 
@@ -175,17 +234,53 @@ def _refuse_one_name_for_two(inputs: list[Input], names: list[Path]) -> None:
     for input, name in zip(inputs, names, strict=True):
         other = first.setdefault(name, input)
         if other.path.absolute() != input.path.absolute():
-            raise UserError(
-                f"'{other.path}' and '{input.path}' would both become '{name}'",
-                "translate the folder that holds both, or use two commands with different --out",
-            )
+            raise UserError(f"'{other.path}' and '{input.path}' would both become '{name}'", TWICE)
+
+
+# What lies beside the inputs
+
+
+def _annotations(inputs: Iterable[Input]) -> dict[Path, list[Path]]:
+    """For each image every file beside it that has its stem and is no image."""
+    found: dict[Path, list[Path]] = {}
+    for folder in {input.path.parent for input in inputs}:
+        try:
+            files = sorted(f for f in folder.iterdir() if f.suffix.lower() not in images.SUFFIXES and f.is_file())
+        except OSError as error:
+            raise UserError(f"cannot look for annotations in '{folder}': {error.strerror}", "check its mode") from None
+        for file in files:
+            found.setdefault(file.with_suffix(""), []).append(file)
+    return {input.path: found.get(input.path.with_suffix(""), []) for input in inputs}
+
+
+def _copies(annotations: Iterable[Path], output: Path) -> tuple[tuple[Path, Path], ...]:
+    """From where to where; nothing that is there already since the output lies beside its input."""
+    copies = [(file, output.with_suffix(file.suffix)) for file in annotations]
+    return tuple((file, to) for file, to in copies if to.absolute() != file.absolute())
+
+
+def _with_instances(jobs: list[Job], folder: Path) -> list[Job]:
+    """Jobs that know their instance maps, as far as there are any: those of their place and name, as in training."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder '{folder}'", "--instances is the folder of the instance maps")
+    maps = [Source(file, _place(file.relative_to(folder))) for file in image_files(folder)]
+    found = beside([Source(job.input, _place(job.relative)) for job in jobs], maps)
+    return [replace(job, instances=source.path if source else None) for job, source in zip(jobs, found, strict=True)]
+
+
+def _place(path: Path) -> str:
+    return path.with_suffix("").as_posix()
 
 
 # Refusals
 
 
-def _refuse_touching_inputs(inputs: list[Input], outputs: list[Path], out: Path) -> None:
-    """Raise UserError where an output is an input, or lies in a folder that is an input as a whole; links are followed."""
+def _refuse_touching_inputs(inputs: list[Input], jobs: list[Job], out: Path) -> None:
+    """Raise UserError where a file to write is an input, or lies in a folder that is an input as a whole; links are followed.
+
+    What lies beside the inputs and is read with them is an input too.
+    """
+    outputs = {path for job in jobs for path in _written(job)}
     folders = {folder.resolve(): folder for folder in {input.folder for input in inputs} if folder}
     for parent in {parent.resolve() for parent in {output.parent for output in outputs}}:
         for folder in (parent, *parent.parents):
@@ -193,10 +288,24 @@ def _refuse_touching_inputs(inputs: list[Input], outputs: list[Path], out: Path)
                 raise UserError(f"'{out}' lies in the input folder '{folders[folder]}'", UNTOUCHED)
             if folder.exists() and not folder.is_dir():
                 raise UserError(f"'{folder}' is a file, but outputs would lie in it", "choose another --out")
-    own = {_identity(input.path): input.path for input in inputs}
+    own = {_identity(path): path for job in jobs for path in _read(job)}
     for output in outputs:
         if (identity := _identity(output)) and identity in own:
             raise UserError(f"'{output}' would replace the input '{own[identity]}'", UNTOUCHED)
+    _refuse_one_copy_of_two(jobs)
+
+
+def _refuse_one_copy_of_two(jobs: list[Job]) -> None:
+    first: dict[str, Path] = {}
+    for file, to in (copy for job in jobs for output in job.outputs for copy in output.copies):
+        other = first.setdefault(str(to).casefold(), file)
+        if other.absolute() != file.absolute():
+            raise UserError(f"'{other}' and '{file}' would both become '{to}'", TWICE)
+
+
+def _read(job: Job) -> list[Path]:
+    copied = [file for output in job.outputs for file, _ in output.copies]
+    return [job.input, *copied, *([job.instances] if job.instances else [])]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from i2i import atomic, images, models, naming
+from i2i import atomic, images, items, models, naming
 from i2i.config import Layer
 from i2i.conversion import padding
 from i2i.domain import Domain
@@ -19,7 +19,7 @@ from i2i.errors import NothingDone, OutOfResources, UserError
 from i2i.images import ImageError, Picture
 from i2i.method import Accepts
 from i2i.training import checkpoint
-from i2i.translate import Translator, _read
+from i2i.translate import Translator
 
 SIZES = [*((n, n) for n in range(1, 71)), *((n, 3) for n in range(255, 261)), (1, 4096), (4096, 1), (97, 131), (7, 251)]
 
@@ -57,8 +57,8 @@ def in_tmp(tmp_path, monkeypatch) -> Path:
 def unchanging(path: Path, accepts: Accepts | None = None, **domains: dict) -> Translator:
     """A model that returns its input."""
     translator = Translator.open(export(path / "same.safetensors", **domains), "cpu")
-    translator.model.method.translate = lambda x, *, reverse=False: x
-    translator.model.method.accepts = lambda *, reverse=False: accepts or Accepts(4, 8, 20)
+    translator.model.method.translate = lambda x, **_: x
+    translator.model.method.accepts = lambda **_: accepts or Accepts(4, 8, 20)
     return translator
 
 
@@ -111,7 +111,7 @@ def test_padding_is_the_least_that_the_network_takes_and_even(side, accepts):
 def test_what_is_padded_mirrors_the_image(tmp_path):
     seen = []
     same = unchanging(tmp_path, Accepts(8, 8, None))
-    same.model.method.translate = lambda x, *, reverse=False: seen.append(x) or x
+    same.model.method.translate = lambda x, **_: seen.append(x) or x
     same.translate(np.arange(6, dtype=np.uint8).reshape(1, 6))
     row = ((seen[0][0, 0, 0] + 1) * 127.5).round().int().tolist()
     assert row == [1, 0, 1, 2, 3, 4, 5, 4]
@@ -194,7 +194,7 @@ def test_an_array_that_is_no_image_is_refused_by_its_shape_and_type(translator, 
 
 def test_values_that_are_not_finite_are_an_error_and_not_a_black_image(tmp_path):
     same = unchanging(tmp_path)
-    same.model.method.translate = lambda x, *, reverse=False: x * float("nan")
+    same.model.method.translate = lambda x, **_: x * float("nan")
     with pytest.raises(ImageError, match="not finite"):
         same.translate(noise(5, 5))
 
@@ -220,7 +220,7 @@ def test_8_bit_results_may_be_computed_in_bf16_but_deeper_ones_are_not_by_defaul
     same = unchanging(tmp_path)
     same.precision = replace(same.precision, name="bf16")
     seen = []
-    same.model.method.translate = lambda x, *, reverse=False: seen.append(torch.is_autocast_enabled("cpu")) or x
+    same.model.method.translate = lambda x, **_: seen.append(torch.is_autocast_enabled("cpu")) or x
     same.translate(noise(8, 8))
     same.translate(noise(8, 8, dtype=np.uint16))
     assert seen == [True, False]
@@ -230,7 +230,7 @@ def test_8_bit_results_may_be_computed_in_bf16_but_deeper_ones_are_not_by_defaul
 
 
 def out_of_memory_beyond(images_at_once: int, calls: list[int]):
-    def translate(x, *, reverse=False):
+    def translate(x, **_):
         calls.append(len(x))
         if len(x) > images_at_once:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
@@ -264,7 +264,7 @@ def test_one_image_that_does_not_fit_ends_with_status_6(tmp_path):
 def test_other_errors_of_the_network_are_not_taken_for_missing_memory(tmp_path):
     same = unchanging(tmp_path)
 
-    def broken(x, *, reverse=False):
+    def broken(x, **_):
         raise RuntimeError("shapes do not match")
 
     same.model.method.translate = broken
@@ -396,7 +396,7 @@ def test_the_kind_of_file_is_the_one_asked_for_or_one_that_holds_the_values(tmp_
     for file in files:
         (tmp_path / file).touch()
     jobs = naming.plan([tmp_path / f for f in files], tmp_path / "out", Domain(**{"channels": 3, **y}), format, "refuse")
-    assert [job.output.name for job in jobs] == names
+    assert [job.outputs[0].path.name for job in jobs] == names
     assert all(job.notes for job in jobs) == (names[0] == "a.tiff")
 
 
@@ -428,9 +428,9 @@ def test_a_whole_double_image_is_noticed_where_halves_were_trained_on(translator
     way = replace(translator.way(), from_halves=True)
     for name, shape in (("double.png", (16, 32, 3)), ("single.png", (16, 16, 3))):
         images.write(tmp_path / name, Picture(np.zeros(shape, np.uint8)))
-        item = _read(naming.Job(tmp_path / name, tmp_path / "out" / name), way)
-        assert item.padded is not None
-        assert any("side-by-side" in note for note in item.padded.notes) == (name == "double.png")
+        item = items.read(naming.Job(tmp_path / name, Path(name), (naming.Output(tmp_path / "out" / name),)), way)
+        assert item.given is not None
+        assert any("side-by-side" in note for note in item.given.padded.notes) == (name == "double.png")
 
 
 def test_16_bits_and_alpha_survive_a_folder(tmp_path):

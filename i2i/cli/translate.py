@@ -15,8 +15,8 @@ from i2i.cli import messages
 from i2i.errors import Interrupted, NothingDone, UserError
 
 if TYPE_CHECKING:
+    from i2i.items import Record
     from i2i.naming import Job
-    from i2i.translate import Record
 
 EVERY = 10.0
 """Seconds after which a line is due where there is no terminal; one for every 5 % comes too, if it is not sooner than this:"""
@@ -32,7 +32,7 @@ class Precision(str, Enum):
 
 
 class FileFormat(str, Enum):
-    keep, png, jpg, webp, tiff, bmp = "keep", "png", "jpg", "webp", "tiff", "bmp"
+    keep, png, jpg, webp, tiff, bmp, gif, mp4 = "keep", "png", "jpg", "webp", "tiff", "bmp", "gif", "mp4"
 
 
 def translate(
@@ -45,6 +45,40 @@ def translate(
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder; for one image also a file name.", show_default=False)],
     direction: Annotated[
         Direction | None, typer.Option(help="The way to go. [default: as trained]", show_default=False)
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="So many outputs of each image, NAME_0.png to NAME_N-1.png, each in a drawn style.", show_default=False
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=2**63 - 1,
+            help="Of the drawn styles; without --samples one output in one of them. [default: 0]",
+            show_default=False,
+        ),
+    ] = None,
+    same_style: Annotated[
+        bool, typer.Option("--same-style", help="All images get the same drawn styles, not each its own.")
+    ] = False,
+    style_from: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGE", help="Take the style of an image of the output side, for all.", show_default=False),
+    ] = None,
+    interpolate: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="One output with so many frames from each of the --samples to the next: side by side, or --format gif or mp4.",
+            show_default=False,
+        ),
+    ] = None,
+    instances: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The instance maps, under the names of the label maps.", show_default=False),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="auto: bf16 for 8-bit images where it is faster.")] = Precision.auto,
@@ -62,7 +96,7 @@ def translate(
     quality: Annotated[
         int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP. [default: 95]", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each image on stdout, then a summary.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each output on stdout, then a summary.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show which file would become which, then stop.")] = False,
 ) -> None:
     """Translate images with a trained model. Every image keeps its size; inputs are never changed.
@@ -77,7 +111,16 @@ def translate(
 
         i2i translate runs/my-run zebras/ -o horses/ --direction BtoA --json > log.jsonl
 
-    Folders are searched to the bottom and keep their tree. Exit status: 0 all done, 3 some images failed, 4 none was done.
+        i2i translate runs/bicyclegan-edges2shoes-001 edges/ -o shoes/ --samples 5 --seed 7
+
+        i2i translate runs/bicyclegan-edges2shoes-001 edges/ -o shoes/ --style-from boot.jpg
+
+        i2i translate runs/bicyclegan-edges2shoes-001 a.png -o a.gif --interpolate 8 --samples 4
+
+        i2i translate runs/pix2pixhd-cityscapes-001 labels/ -o photos/ --instances inst/
+
+    Folders are searched to the bottom and keep their tree. Of a refiner's images, files of the same name that are no images are
+    copied along. Exit status: 0 all done, 3 some images failed, 4 none was done.
     """
     if overwrite and skip_existing:
         raise UserError("--overwrite and --skip-existing contradict each other", "give one of them")
@@ -86,12 +129,17 @@ def translate(
 
     way: Any = direction and direction.value
     translator = Translator.open(model, device, precision.value)
+    styles = translator.styles(
+        samples=samples, seed=seed, same_style=same_style, style_from=style_from, interpolate=interpolate
+    )
     jobs = translator.plan(
         inputs,
         out,
         direction=way,
         format=format.value if format else None,  # type: ignore[arg-type]
         existing="overwrite" if overwrite else "skip" if skip_existing else "refuse",
+        styles=styles,
+        instances=instances,
     )
     if dry_run:
         _show(jobs, as_json)
@@ -99,18 +147,17 @@ def translate(
 
     from i2i.training.signals import Stop
 
-    tally = _Tally(len(jobs), out, as_json)
+    tally = _Tally(sum(len(job.outputs) for job in jobs), out, as_json)
     with Stop() as stop, tally:
-        tally.take(
-            translator.translate_files(jobs, direction=way, quality=quality, batch=batch, stopped=lambda: stop.signal != 0)
-        )
-    if stop.signal and tally.finished < len(jobs):
+        how: dict[str, Any] = {"direction": way, "styles": styles, "quality": quality, "batch": batch}
+        tally.take(translator.translate_files(jobs, **how, stopped=lambda: stop.signal != 0))
+    if stop.signal and tally.finished < tally.total:
         raise Interrupted(
-            f"stopped by a signal after {tally.finished} of {len(jobs)} images; finished ones are whole",
+            f"stopped by a signal after {tally.finished} of {tally.total} images; finished ones are whole",
             "the same command with --skip-existing goes on",
             signal=stop.signal,
         )
-    if tally.counts["failed"] == len(jobs):
+    if tally.counts["failed"] == tally.total:
         raise NothingDone("no image could be translated" if len(jobs) > 1 else "the image could not be translated")
     if tally.counts["failed"]:
         raise typer.Exit(3)
@@ -119,13 +166,17 @@ def translate(
 
 
 def _show(jobs: Sequence["Job"], as_json: bool) -> None:
-    for job in jobs:
+    outputs = [(job, output) for job in jobs for output in job.outputs]
+    for job, output in outputs:
         if as_json:
-            status = "exists" if job.skip else "planned"
-            messages.result_json({"input": str(job.input), "output": str(job.output), "status": status})
+            tree = {"input": str(job.input), "output": str(output.path), "status": "exists" if output.there else "planned"}
+            messages.result_json(tree | {"annotations": [str(to) for _, to in output.copies]})
         else:
-            messages.result(f"{job.input} -> {job.output}{' (exists, skipped)' if job.skip else ''}")
-    messages.say(f"dry run: nothing was written; {sum(not job.skip for job in jobs)} of {len(jobs)} images would be translated")
+            messages.result(f"{job.input} -> {output.path}{' (exists, skipped)' if output.there else ''}")
+            for file, to in output.copies:
+                messages.result(f"{file} -> {to} (copied)")
+    planned = sum(not output.there for _, output in outputs)
+    messages.say(f"dry run: nothing was written; {planned} of {len(outputs)} images would be translated")
 
 
 class _Tally:
@@ -135,6 +186,7 @@ class _Tally:
         self.total, self.out, self.as_json = total, out, as_json
         self.counts: Counter[str] = Counter()
         self.notes: dict[str, list[Path]] = {}
+        self.annotations: set[Path] = set()
         self.start = self.told = time.monotonic()
         self.told_share = 0.0
         self.bar: Any = None
@@ -158,6 +210,7 @@ class _Tally:
     def take(self, records: Iterable["Record"]) -> None:
         for record in records:
             self.counts[record.status] += 1
+            self.annotations.update(record.annotations)
             for note in record.notes:
                 self.notes.setdefault(note, []).append(record.input)
             if self.as_json:
@@ -187,10 +240,12 @@ class _Tally:
             messages.say(f"note: {note} ({'1 image' if len(where) == 1 else f'{len(where)} images'}, such as '{where[0]}')")
         done, skipped, failed = (self.counts[status] for status in ("done", "skipped", "failed"))
         others = (f", {skipped} skipped" if skipped else "") + (f", {failed} failed" if failed else "")
+        others += f", {len(self.annotations)} annotations copied" if self.annotations else ""
         pace = f" ({self._pace()})" if done else ""
         messages.say(f"{done} of {self.total} translated{others} in {seconds:.1f} s{pace}: {self.out}")
         if self.as_json:
             sums = {"total": self.total, "done": done, "skipped": skipped, "failed": failed, "seconds": round(seconds, 3)}
+            sums |= {"annotations": len(self.annotations)}
             rate = round(done / max(seconds, 1e-9), 3)
             messages.result_json({"summary": {**sums, "images_per_s": rate, "output": str(self.out)}})
 

@@ -185,7 +185,7 @@ def test_a_dry_run_shows_which_becomes_which(i2i):
     ]
     assert not Path("out").exists()
     first = json.loads(i2i("in", "-o", "out", "--dry-run", "--json").out.splitlines()[0])
-    assert first == {"input": "in/a.jpg", "output": "out/a.jpg.png", "status": "planned"}
+    assert first == {"input": "in/a.jpg", "output": "out/a.jpg.png", "status": "planned", "annotations": []}
 
 
 def test_quiet_prints_errors_only(i2i):
@@ -215,7 +215,7 @@ def test_what_reading_converted_is_told_once_for_all_images(i2i):
 def test_no_memory_for_one_image_is_status_6(i2i, monkeypatch):
     good("in/a.png")
 
-    def full(self, x, *, reverse=False):
+    def full(self, x, **_):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(CycleGAN, "translate", full)
@@ -244,7 +244,7 @@ def test_a_signal_keeps_finished_files_and_says_how_to_go_on(i2i, monkeypatch, n
     good(*(f"in/{n}.png" for n in range(9)))
     calls = []
 
-    def interrupted(self, x, *, reverse=False):
+    def interrupted(self, x, **_):
         calls.append(1)
         if len(calls) == 3:
             signal.raise_signal(number)
