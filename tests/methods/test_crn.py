@@ -248,9 +248,8 @@ def test_the_image_that_was_the_best_most_often_comes_first(tiny, pair) -> None:
             method.G.remember(errors)
         assert method.G.best_first().tolist() == [2, 1, 0]
         assert torch.equal(method.translate(x), unordered[:, 2])
-        assert [torch.equal(a, unordered[:, u]) for a, u in zip(method.samples(x, method.draw_styles(3, 0)), (2, 1, 0))] == [
-            True
-        ] * 3
+        for output, u in zip(method.samples(x, method.draw_styles(3, 0)), (2, 1, 0), strict=True):
+            assert torch.equal(output, unordered[:, u])
 
 
 def test_which_image_was_the_best_is_remembered_in_a_step_and_saved(tiny, pair, recording) -> None:
