@@ -137,6 +137,10 @@ class Method(nn.Module):
         """`count` styles, the same for the same seed. Raises UserError where one input has one output."""
         raise UserError("this model makes one output of an input: it has no styles", "of the methods here, bicyclegan has them")
 
+    def choose_style(self, choices: Mapping[int, int]) -> Style:
+        """The style in which things of a label look like one of its kinds. Raises UserError for what it does not have."""
+        raise UserError("the labels of this model have no kinds to choose from", "those of pix2pixhd with model.features have")
+
     def encode_style(self, y: Tensor) -> Style:
         """y: (1, C, H, W) -> the style of an image of the output side. Raises UserError where there is no way to tell."""
         raise UserError("this model cannot take its style from an image", "a bicyclegan model can")

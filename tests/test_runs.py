@@ -128,9 +128,9 @@ def test_only_the_first_of_several_processes_looks_for_the_data(prepared, data, 
             asked.append(make)
             return str(data)
 
-    monkeypatch.setattr(runs.ranks, "join", lambda: Second(1, 2))
+    monkeypatch.setattr("i2i.training.ranks.join", lambda: Second(1, 2))
     for name in ("locate", "check"):
-        monkeypatch.setattr(runs, name, lambda *_, **__: pytest.fail("the second process looked as well"))
+        monkeypatch.setattr(f"i2i.prepare.{name}", lambda *_, **__: pytest.fail("the second process looked as well"))
     prepared()
     assert len(asked) == 2, "the place, and what would hurt training"
 

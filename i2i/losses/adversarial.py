@@ -19,7 +19,8 @@ GanName = Literal["vanilla", "lsgan", "hinge", "wgan-gp"]
 class Game:
     """What discriminators and generators pay each other, with a discriminator of one scale or of several, which are summed.
 
-    `halved` slows D down (Isola et al. 2017, section 3.3). The rest is off unless asked for:
+    `halved` slows D down (Isola et al. 2017, section 3.3). `real_first` is the order in which D sees the two, which only the
+    running statistics of a batch norm tell apart. The rest is off unless asked for:
 
     `relativistic`: real and fake are judged against the mean of the other (RaGAN, Jolicoeur-Martineau 2018, arXiv:1807.00734) ·
     `real_label`: what D is told that real images are, such as 0.9 (one-sided smoothing, Salimans et al. 2016,
@@ -33,6 +34,7 @@ class Game:
         kind: GanName,
         *,
         halved: bool = True,
+        real_first: bool = False,
         relativistic: bool = False,
         real_label: float = 1.0,
         gp: float = 10.0,
@@ -41,23 +43,24 @@ class Game:
         margin: float = 0.0,
     ):
         self.kind, self.share, self.relativistic = kind, 0.5 if halved else 1.0, relativistic
-        self.real_label, self.margin, self.augment = real_label, margin, augment
+        self.real_first, self.real_label, self.margin, self.augment = real_first, real_label, margin, augment
         self.gp, self.r1 = gp if kind == "wgan-gp" else 0.0, r1
 
     def look(self, D: nn.Module, fake: Tensor, real: Tensor | None = None, *, colours: int | None = None) -> tuple[Maps, Maps]:
-        """What D makes of fakes and, where given, of as many real images, both (B, C, H, W) and augmented alike.
+        """What G learns from: what D sees in its fakes and, where given, in as many real images, both (B, C, H, W).
 
-        The last `colours` channels are the image (None: all are), and those before it a condition without colours to change.
+        Both are augmented alike. The last `colours` channels are the image (None: all are), and those before it a condition
+        without colours to change. The real side is constant.
         """
-        images = [fake] if real is None else [fake, real]
-        if self.augment:
-            images = augmented(images, self.augment, colours=colours)
-        fake_maps, *real_maps = together(D, *images)
-        return fake_maps, real_maps[0] if real_maps else []
+        images = self._augmented([fake] if real is None else [fake, real], colours)
+        fake_maps = D(images[0])
+        with torch.no_grad():
+            return fake_maps, [] if real is None else D(images[1])
 
     def discriminator(self, D: nn.Module, real: Tensor, fake: Tensor, *, colours: int | None = None) -> dict[str, Tensor]:
         """What D pays, by name: `real`, `fake`, and the penalties that are on. No way leads from there to G."""
-        fake_maps, real_maps = self.look(D, fake.detach(), real, colours=colours)
+        images = self._augmented([fake.detach(), real], colours)
+        fake_maps, real_maps = reversed(together(D, *reversed(images))) if self.real_first else together(D, *images)
         for_real, for_fake = self._losses(real_maps, fake_maps, self.real_label)
         terms = {"real": for_real, "fake": for_fake}
         if self.gp:
@@ -71,9 +74,11 @@ class Game:
     def generator(self, fake: Maps, real: Maps) -> Tensor:
         """What G pays for what D saw; a relativistic game also needs what D saw in real images."""
         if self.relativistic:  # the roles are swapped: now the fakes are to look more real than the real ones
-            constant = [[maps[-1].detach()] for maps in real]
-            return 0.5 * _sum(self._losses(fake, constant))
+            return 0.5 * _sum(self._losses(fake, real))
         return _sum([generator_loss(self.kind, maps[-1]) for maps in fake])
+
+    def _augmented(self, images: list[Tensor], colours: int | None) -> list[Tensor]:
+        return augmented(images, self.augment, colours=colours) if self.augment else images
 
     def _losses(self, real: Maps, fake: Maps, real_label: float = 1.0) -> tuple[Tensor, Tensor]:
         """What is paid for real and for fake logits, over all scales."""

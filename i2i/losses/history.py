@@ -1,4 +1,4 @@
-"""The history of generated images that CycleGAN's discriminators learn from (Zhu et al. 2017, section 4)."""
+"""The history of generated images that discriminators learn from, in its two published forms: SimGAN's and CycleGAN's."""
 
 from typing import Any
 
@@ -9,11 +9,12 @@ from i2i.losses import widened
 
 
 class History(nn.Module):
-    """Up to `size` past fakes. Each query swaps about half of the new ones for old ones, once it is full.
+    """Up to `size` past fakes, so that D does not forget what it was shown before.
 
-    After Shrivastava et al. 2017 (arXiv:1612.07828), in the form that CycleGAN published: image by image and with chance 1/2,
-    not half of every batch. The images are a buffer, so a checkpoint carries them; the draws come from torch's own generator,
-    which a checkpoint carries too. With size 0 every query returns its images.
+    `mixed` puts old fakes into half of each batch (Shrivastava et al. 2017, arXiv:1612.07828, section 2.3); `query` swaps image
+    by image with chance 1/2 (Zhu et al. 2017, arXiv:1703.10593, section 4, as in its code). The images are a buffer, so a
+    checkpoint carries them; the draws come from torch's own generator, which a checkpoint carries too. With size 0 both return
+    the new fakes.
     """
 
     images: Tensor
@@ -25,13 +26,40 @@ class History(nn.Module):
 
     @torch.no_grad()
     def query(self, fakes: Tensor) -> Tensor:
-        """fakes: (B, C, H, W) -> as many images, detached, in float32; some of them from earlier queries."""
+        """fakes: (B, C, H, W) -> as many images, detached, in float32; once full, about half of them from earlier queries."""
+        fakes = self._fitted(fakes)
+        return torch.stack([self._swap(fake) for fake in fakes]) if self.size else fakes
+
+    @torch.no_grad()
+    def mixed(self, fakes: Tensor) -> Tensor:
+        """fakes: (B, C, H, W) -> as many images, detached, in float32: B - B//2 of them and B//2 older ones, once it has any.
+
+        Then B//2 of the fakes are stored, in random places once it is full. A batch of one has no half: `query` swaps it.
+        """
+        half = min(len(fakes) // 2, self.size)
+        if half == 0:
+            return self.query(fakes)
+        fakes = self._fitted(fakes)
+        shown = fakes
+        if len(self.images) >= half:
+            shown = torch.cat([fakes[: len(fakes) - half], self.images[torch.randperm(len(self.images))[:half]]])
+        self._store(fakes[:half])
+        return shown
+
+    def _fitted(self, fakes: Tensor) -> Tensor:
+        """The fakes as they are stored. The first ones, or those of another resolution, start the history anew."""
         fakes = widened(fakes.detach())
-        if self.size == 0:
-            return fakes
-        if self.images.shape[1:] != fakes.shape[1:]:  # the first query, or another resolution
+        if self.size and self.images.shape[1:] != fakes.shape[1:]:
             self.images = fakes.new_empty((0, *fakes.shape[1:]))
-        return torch.stack([self._swap(fake) for fake in fakes])
+        return fakes
+
+    def _store(self, fakes: Tensor) -> None:
+        """Append until it is full; what is left replaces random ones, each of them once."""
+        room = self.size - len(self.images)
+        if room:
+            self.images = torch.cat([self.images, fakes[:room]])
+        if len(fakes) > room:
+            self.images[torch.randperm(self.size)[: len(fakes) - room]] = fakes[room:]
 
     def _swap(self, fake: Tensor) -> Tensor:
         if len(self.images) < self.size:

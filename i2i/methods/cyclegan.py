@@ -40,7 +40,7 @@ class CycleGAN(Method):
                 f"but one side has {x.channels} channels and the other {y.channels}",
                 "train without it: --set model.lambda_identity=0",
             )
-        self.config, self.game = config, config.gan.build()
+        self.config, self.game = config, config.gan.build(real_first=True)
         self.G = config.generator.build(x.channels, y.channels, config.initial)
         self.F = config.generator.build(y.channels, x.channels, config.initial)
         self.D_X = config.discriminator.build(x.channels, config.initial)

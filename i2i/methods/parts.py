@@ -49,10 +49,10 @@ class Gan(Settings):
             raise ValueError(f"real_label means nothing to {self.kind}, which has no labels")
         return self
 
-    def build(self, *, halved: bool = True) -> Game:
-        """`halved`: whether the published code halves what D pays."""
+    def build(self, *, halved: bool = True, real_first: bool = False) -> Game:
+        """`halved` and `real_first` are how the published code of a method does it."""
         values = self.model_dump(exclude={"lambda_gp"})
-        return Game(**values, gp=self.lambda_gp, halved=halved)
+        return Game(**values, gp=self.lambda_gp, halved=halved, real_first=real_first)
 
 
 class Features(Settings):

@@ -21,6 +21,8 @@ class InstanceNorm2d(nn.Module):
     is bfloat16, it is several times faster on the CPU, and a map of one pixel becomes zero instead of an error.
     """
 
+    eps = 1e-5
+
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # on CUDA autocast would answer in float32
             return torch.group_norm(x, x.shape[1])  # functional.group_norm refuses a map of one pixel
@@ -121,6 +123,12 @@ def with_image_statistics(network: nn.Module) -> nn.Module:
         if isinstance(layer, BatchNorm2d):
             layer.use_image_statistics = True
     return network
+
+
+def image_norms(network: nn.Module) -> list[nn.Module]:
+    """The norms of a network that take the statistics of each image alone in eval mode."""
+    norms = (InstanceNorm2d, BatchNorm2d, nn.GroupNorm)
+    return [layer for layer in network.modules() if isinstance(layer, norms) and getattr(layer, "use_image_statistics", True)]
 
 
 def frozen(network: nn.Module) -> Callable[..., Any]:

@@ -37,7 +37,7 @@ class ResNet(nn.Module):
         layers = [ReflectionPad2d(3), *normed(nn.Conv2d(in_channels, width, 7, bias=bias), width)]
         for c in (width, 2 * width):
             layers += normed(nn.Conv2d(c, 2 * c, 3, stride=2, padding=1, bias=bias), 2 * c)
-        layers += [ResidualBlock(inner, norm=norm, dropout=dropout) for _ in range(blocks)]
+        layers += [ResidualBlock(inner, norm=norm, bias=bias, dropout=dropout) for _ in range(blocks)]
         for c in (4 * width, 2 * width):
             layers += normed(up(c, c // 2), c // 2)
         layers += [ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
@@ -56,9 +56,9 @@ class ResNet(nn.Module):
 class ResidualBlock(nn.Module):
     """x + f(x) with two 3x3 convolutions, (B, C, H, W) -> the same; nothing follows the sum."""
 
-    def __init__(self, channels: int, *, norm: NormName, dropout: bool):
+    def __init__(self, channels: int, *, norm: NormName, bias: bool, dropout: bool = False):
         super().__init__()
-        norm_of, bias = norm_layer(norm), needs_bias(norm)
+        norm_of = norm_layer(norm)
         self.conv_block = nn.Sequential(
             *[ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_of(channels), nn.ReLU(inplace=True)],
             *([nn.Dropout(0.5)] if dropout else []),

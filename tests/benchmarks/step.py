@@ -259,13 +259,13 @@ def time_samples(kind: str, size: int, rounds: int, count: int = 32) -> None:
 
         def by_pillow() -> None:
             for number in range(count):
-                place = [draw.randrange(settings.resized - size + 1) for _ in range(2)]
+                place = [draw.randrange(settings.resized[0] - size + 1) for _ in range(2)]
                 for file in (files[number], files[-number]):
-                    by_hand(file, settings.resized, size, place, draw.random() < 0.5)
+                    by_hand(file, settings.resized[0], size, place, draw.random() < 0.5)
 
         def cached() -> None:
             for number in range(count):
-                for side in collate([samples[number]]):
+                for side in collate([samples[number]])[:2]:
                     domain.to_float(side.permute(0, 3, 1, 2)).contiguous()
 
         times = compare({"pillow": by_pillow, "cached": cached}, rounds)

@@ -142,3 +142,100 @@ def test_loading_does_not_tie_two_histories_together() -> None:
     new.load_state_dict(old.state_dict())
     new.images.zero_()
     assert numbers(old.images) == [0, 1]
+
+
+# Half a batch of older ones, as SimGAN published
+
+
+def test_half_of_a_batch_is_older_once_there_are_enough() -> None:
+    torch.manual_seed(0)
+    history = History(8)
+    assert numbers(history.mixed(numbered(1, 2, 3, 4))) == [1, 2, 3, 4]
+    assert numbers(history.images) == [1, 2]
+    back = numbers(history.mixed(numbered(5, 6, 7, 8)))
+    assert back[:2] == [5, 6]
+    assert sorted(back[2:]) == [1, 2]
+
+
+@pytest.mark.parametrize(("batch", "older"), [(2, 1), (3, 1), (4, 2), (5, 2), (9, 4)])
+def test_never_more_than_half_is_older_and_no_old_one_comes_twice(batch, older) -> None:
+    torch.manual_seed(0)
+    history = History(2 * batch)
+    for k in range(1, 40):
+        fakes = list(range(100 * k, 100 * k + batch))
+        back = numbers(history.mixed(numbered(*fakes)))
+        assert back[: batch - older] == fakes[: batch - older]
+        old = back if k == 1 else back[batch - older :]
+        assert len(set(old)) == len(old)
+        assert k == 1 or all(n < 100 * k for n in old)
+
+
+def test_it_fills_by_half_a_batch_at_a_time_and_never_grows_beyond_its_size() -> None:
+    history, lengths = History(5), []
+    for k in range(6):
+        history.mixed(numbered(*range(10 * k, 10 * k + 4)))
+        lengths.append(len(history.images))
+    assert lengths == [2, 4, 5, 5, 5, 5]
+
+
+def test_once_full_half_a_batch_replaces_as_many_random_ones() -> None:
+    torch.manual_seed(0)
+    history = History(6)
+    for k in range(3):
+        history.mixed(numbered(*range(4 * k, 4 * k + 4)))
+    places = set()
+    for k in range(3, 40):
+        before = numbers(history.images)
+        history.mixed(numbered(*range(4 * k, 4 * k + 4)))
+        after = numbers(history.images)
+        changed = [slot for slot in range(6) if before[slot] != after[slot]]
+        assert sorted(after[slot] for slot in changed) == [4 * k, 4 * k + 1]
+        places |= set(changed)
+    assert places == set(range(6))
+
+
+def test_a_history_of_less_than_half_a_batch_gives_what_it_has() -> None:
+    history = History(1)
+    history.mixed(numbered(1, 2, 3, 4))
+    assert numbers(history.mixed(numbered(5, 6, 7, 8))) == [5, 6, 7, 1]
+    assert numbers(history.images) == [5]
+
+
+def test_a_batch_of_one_has_no_half_and_is_swapped() -> None:
+    one, other = filled(3), filled(3)
+    torch.manual_seed(0)
+    expected = [numbers(one.query(numbered(n))) for n in range(10, 30)]
+    torch.manual_seed(0)
+    assert [numbers(other.mixed(numbered(n))) for n in range(10, 30)] == expected
+    assert torch.equal(one.images, other.images)
+
+
+def test_a_mixed_batch_is_detached_wide_and_a_copy_of_what_is_stored() -> None:
+    history = History(4)
+    for k in range(5):
+        back = history.mixed(numbered(k, 10 + k, 20 + k, 30 + k).to(torch.bfloat16).requires_grad_())
+        stored = history.images.clone()
+        assert not back.requires_grad
+        assert back.dtype == history.images.dtype == torch.float32
+        back.zero_()
+        assert torch.equal(history.images, stored)
+
+
+def test_without_a_history_nothing_is_mixed() -> None:
+    history, fakes = History(0), numbered(1, 2, 3, 4)
+    for _ in range(3):
+        assert numbers(history.mixed(fakes)) == [1, 2, 3, 4]
+    assert history.images.numel() == 0
+
+
+def test_a_restored_history_mixes_as_the_first_one_would() -> None:
+    torch.manual_seed(0)
+    old, new = History(6), History(6)
+    for k in range(3):
+        old.mixed(numbered(*range(4 * k, 4 * k + 4)))
+    new.load_state_dict(old.state_dict())
+    rounds = [numbered(*range(100 * k, 100 * k + 4)) for k in range(1, 6)]
+    torch.manual_seed(1)
+    expected = [numbers(old.mixed(fakes)) for fakes in rounds]
+    torch.manual_seed(1)
+    assert [numbers(new.mixed(fakes)) for fakes in rounds] == expected

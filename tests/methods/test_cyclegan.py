@@ -91,7 +91,7 @@ def test_the_discriminators_are_shown_old_fakes_too(tiny, pair, recording) -> No
     for seed in range(12):
         fakes.append(method.step(pair(seed=seed), recording())["G(x)"].detach())
     assert len(method.history_y.images) == 2
-    judged = seen[1::3]  # each step shows it the fake for G, then a fake and the real one for itself
+    judged = seen[2::3]  # each step shows it the fake for G, then the real one and a fake for itself
     current = [torch.equal(a, b) for a, b in zip(judged, fakes, strict=True)]
     assert all(current[:2])
     assert 2 < current.count(True) < 12

@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from i2i.networks.patchgan import PatchGAN, PixelGAN
+from i2i.networks.coarse_to_fine import FeatureEncoder, GlobalGenerator, LocalEnhancer
+from i2i.networks.encoder import ConvEncoder, ResidualEncoder
+from i2i.networks.latent_unet import LatentUNet
+from i2i.networks.patchgan import HalvingPatchGAN, MultiScalePatchGAN, PatchGAN, PixelGAN
 from i2i.networks.resnet import ResNet
 from i2i.networks.unet import UNet
 
@@ -16,6 +19,10 @@ PUBLISHED = json.loads((Path(__file__).parents[1] / "parity" / "keys.json").read
 
 def built(name: str) -> nn.Module:
     """The network of a name such as "G/resnet_9blocks/instance/dropout" or "D/basic/batch/in6", without memory."""
+    if name.startswith("bicyclegan/"):
+        return built_for_bicyclegan(*name.split("/")[1:])
+    if name.startswith("pix2pixhd/"):
+        return built_for_pix2pixhd(*name.split("/")[1:])
     part, kind, norm, *rest = name.split("/")
     with torch.device("meta"):
         if part == "D":
@@ -27,6 +34,28 @@ def built(name: str) -> nn.Module:
         if kind.startswith("unet"):
             return UNet(3, 3, depth={"unet_128": 7, "unet_256": 8}[kind], norm=norm, dropout=dropout)
         return ResNet(3, 3, blocks=int(kind[7]), norm=norm, dropout=dropout)
+
+
+def built_for_pix2pixhd(part: str, kind: str, given: str = "") -> nn.Module:
+    """The network of a name such as "pix2pixhd/G/local/labels35_edge_feat3" or "pix2pixhd/D/num_D3/rgb", without memory."""
+    channels = 3 if given == "rgb" else 39 if given.endswith("feat3") else 36
+    with torch.device("meta"):
+        if part == "G":
+            return GlobalGenerator(channels, 3) if kind == "global" else LocalEnhancer(channels, 3)
+        return FeatureEncoder(3) if part == "E" else MultiScalePatchGAN(channels + 3, scales=int(kind[-1]))
+
+
+def built_for_bicyclegan(part: str, kind: str, *rest: str) -> nn.Module:
+    """The network of a name such as "bicyclegan/G/unet_256/add_all/basic/in3" or "bicyclegan/E/conv_128", without memory."""
+    large = "256" in kind
+    with torch.device("meta"):
+        if part == "G":
+            where, upsample, given = rest
+            options = {"where": where.removeprefix("add_"), "upsample": upsample.replace("basic", "transposed")}
+            return LatentUNet(int(given[-1]), 3, z=8, depth=8 if large else 7, **options)
+        if part == "E":
+            return (ResidualEncoder if "resnet" in kind else ConvEncoder)(3, 8, blocks=5 if large else 4)
+        return HalvingPatchGAN(6 if rest == ("conditional",) else 3, layers=3 if large else 2)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -60,6 +89,13 @@ def test_dropout_sits_in_the_middle_levels_of_a_unet_only() -> None:
         (lambda: ResNet(1, 3), 11_371_907),
         (lambda: ResNet(3, 3, width=32), 2_850_563),
         (lambda: PatchGAN(1, norm="instance"), 2_762_689),
+        (lambda: GlobalGenerator(36, 3, halvings=3), 45_696_835),
+        (lambda: GlobalGenerator(3, 3, width=32), 45_620_867),
+        (lambda: GlobalGenerator(3, 3, width=16), 11_410_243),
+        (lambda: GlobalGenerator(3, 3, width=32, halvings=3), 11_405_699),
+        (lambda: GlobalGenerator(3, 3, width=16, halvings=2, blocks=4), 346_371),
+        (lambda: LocalEnhancer(36, 3, width=16, enhancers=2), 182_947_699),
+        (lambda: MultiScalePatchGAN(6, scales=1), 2_767_809),
     ],
 )
 def test_other_channels_and_widths_have_the_published_counts(network, count: int) -> None:

@@ -35,7 +35,7 @@ def test_a_network_without_blocks_works() -> None:
 
 
 def test_nothing_follows_the_sum_of_a_block() -> None:
-    block, x = ResidualBlock(2, norm="none", dropout=False), drawn(1, 2, 4, 4)
+    block, x = ResidualBlock(2, norm="none", bias=False), drawn(1, 2, 4, 4)
     for convolution in block.conv_block:
         if isinstance(convolution, nn.Conv2d):
             nn.init.zeros_(convolution.weight)

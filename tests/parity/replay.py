@@ -21,9 +21,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from i2i.config import Layer
-from i2i.method import Method, Sheet
+from i2i.domain import Domain
+from i2i.method import Batch, Method, Sheet
 from i2i.methods.parts import Discriminator, Generator, Initial
 from i2i.models import configure, method_class
+from i2i.networks.coarse_to_fine import FeatureEncoder, GlobalGenerator, LocalEnhancer
+from i2i.networks.encoder import ResidualEncoder
+from i2i.networks.instances import instance_mean
+from i2i.networks.latent_unet import LatentUNet
+from i2i.networks.patchgan import HalvingPatchGAN, MultiScalePatchGAN
 from i2i.training.schedule import factor
 from i2i.training.update import Updater
 
@@ -70,6 +76,36 @@ NAMES = {
             "G_total": lambda t: sum((v for k, v in t.items() if k.startswith("G/")), torch.zeros(())),
         },
         {"fake_B": "G(x)", "rec_A": "F(G(x))", "fake_A": "F(y)", "rec_B": "G(F(y))", "idt_A": "G(y)", "idt_B": "F(x)"},
+    ),
+    "bicyclegan": Names(
+        {"G": "G", "E": "E", "D": "D", "D2": "D2"},
+        {
+            "G_GAN": lambda t: t["G/gan"],
+            "G_GAN2": lambda t: t["G/gan2"],
+            "G_L1": lambda t: t["G/l1"],
+            "kl": lambda t: t["G/kl"],
+            "z_L1": lambda t: t["G/z"],
+            "G_total_without_z_L1": lambda t: t["G/gan"] + t["G/gan2"] + t["G/l1"] + t["G/kl"],
+            "D": lambda t: t["D/real"] + t["D/fake"],
+            "D_real": lambda t: t["D/real"],
+            "D_fake": lambda t: t["D/fake"],
+            "D2": lambda t: t["D2/real"] + t["D2/fake"],
+            "D2_real": lambda t: t["D2/real"],
+            "D2_fake": lambda t: t["D2/fake"],
+        },
+        {"fake_B_encoded": "encoded", "fake_B_random": "random", "mu": "mu", "logvar": "logvar", "mu2": "mu2"},
+    ),
+    "pix2pixhd": Names(
+        {"G": "G", "D": "D"},
+        {
+            "G_GAN": lambda t: t["G/gan"],
+            "G_GAN_Feat": lambda t: t["G/feat"],
+            "G_total": lambda t: t["G/gan"] + t["G/feat"],
+            "D_real": lambda t: 2 * t["D/real"],  # reported before it is halved
+            "D_fake": lambda t: 2 * t["D/fake"],
+            "D_total": lambda t: t["D/real"] + t["D/fake"],
+        },
+        {"fake_image": "output"},
     ),
 }
 
@@ -136,23 +172,86 @@ def discriminator_of(network: dict[str, Any]) -> dict[str, Any]:
     raise CannotReplay(f"the discriminator is a {network['kind']} that i2i does not have")
 
 
+def latent_settings_of(about: dict[str, Any]) -> dict[str, Any]:
+    """The options of BicycleGAN as settings; its four networks have each their own kind."""
+    options, (G, E, D) = about["options"], (about["networks"][name] for name in ("G", "E", "D"))
+    return {
+        "z": options["nz"],
+        "generator": latent_unet_of(G),
+        "encoder": {"blocks": E["n_blocks"], "width": E["nef"], "norm": E["norm"]},
+        "discriminator": halving_patchgan_of(D),
+        "conditional": options["conditional_D"],
+        "gan": GAN[options["gan_mode"]],
+        "lambda_gan": options["lambda_GAN"],
+        "lambda_gan2": options["lambda_GAN2"],
+        "lambda_l1": options["lambda_L1"],
+        "lambda_kl": options["lambda_kl"],
+        "lambda_z": options["lambda_z"],
+    }
+
+
+def latent_unet_of(network: dict[str, Any]) -> dict[str, Any]:
+    upsample = {"basic": "transposed", "bilinear": "bilinear"}[network["upsample"]]
+    named = {"where": network["where_add"], "depth": network["num_downs"], "width": network["ngf"], "norm": network["norm"]}
+    return {**named, "upsample": upsample, "dropout": network["dropout"]}
+
+
+def halving_patchgan_of(network: dict[str, Any]) -> dict[str, Any]:
+    width = network["widths"][0]
+    if network["padding"] != 1 or network["widths"] != [width // 2**scale for scale in range(network["num_D"])]:
+        raise CannotReplay("the discriminators are of a kind that i2i does not have")
+    return {"scales": network["num_D"], "layers": network["n_layers"], "width": width, "norm": network["norm"]}
+
+
+def coarse_to_fine_settings_of(about: dict[str, Any]) -> dict[str, Any]:
+    """The options of pix2pixHD as settings. Its VGG loss was off, and traces with instance features are not recorded."""
+    options, networks = about["options"], about["networks"]
+    if options["instance_feat"] or options["no_lsgan"] or not options["no_vgg_loss"]:
+        raise CannotReplay("the trace uses instance features, another GAN loss or VGG")
+    return {
+        "generator": coarse_to_fine_of(networks["G"]),
+        "discriminator": multi_scale_patchgan_of(networks["D"]),
+        "lambda_feat": 0 if options["no_ganFeat_loss"] else options["lambda_feat"],
+        "lambda_perceptual": 0,
+        "history": options["pool_size"],
+    }
+
+
+def coarse_to_fine_of(network: dict[str, Any]) -> dict[str, Any]:
+    inside = {"halvings": network["n_downsample_global"], "blocks": network["n_blocks_global"]}
+    named = {"width": network["ngf"], **inside, "norm": network["norm"]}
+    if "n_local_enhancers" not in network:
+        return named
+    return {**named, "enhancers": network["n_local_enhancers"], "local_blocks": network["n_blocks_local"]}
+
+
+def multi_scale_patchgan_of(network: dict[str, Any]) -> dict[str, Any]:
+    named = {"scales": network["num_D"], "layers": network["n_layers"], "width": network["ndf"], "norm": network["norm"]}
+    if network["padding"] != 2:
+        raise CannotReplay("the discriminators are of a kind that i2i does not have")
+    return named
+
+
 def norm_of(network: dict[str, Any]) -> str:
     return "batch" if network["norm"] == "syncbatch" else network["norm"]
 
 
 def settings_of(about: dict[str, Any]) -> dict[str, Any]:
     """The trace's options as settings of our method. The originals never apply a gradient penalty."""
+    if about["method"] == "pix2pixhd":
+        return coarse_to_fine_settings_of(about)
     options, networks = about["options"], about["networks"]
     if options["gan_mode"] not in GAN:
         raise CannotReplay(f"i2i has no GAN loss '{options['gan_mode']}'")
     if any(network.get("dropout") for network in networks.values()):
         raise CannotReplay("the networks have dropout, and its draws are not recorded")
+    if about["method"] == "bicyclegan":
+        return latent_settings_of(about)
     first, judge = next(iter(networks.values())), next(n for name, n in networks.items() if name.startswith("D"))
     shared = {
         "generator": generator_of(first),
         "discriminator": discriminator_of(judge),
-        "gan": GAN[options["gan_mode"]],
-        "lambda_gp": 0,
+        "gan": {"kind": GAN[options["gan_mode"]], "lambda_gp": 0},
     }
     if about["method"] == "pix2pix":
         return {**shared, "lambda_l1": options["lambda_L1"]}
@@ -166,8 +265,23 @@ def settings_of(about: dict[str, Any]) -> dict[str, Any]:
 
 def build(about: dict[str, Any]) -> Method:
     config = configure(about["method"], [Layer("the trace", {"model": settings_of(about)})])
-    channels = about["options"]["input_nc"], about["options"]["output_nc"]
-    return method_class(about["method"])(config.model, *channels)
+    return method_class(about["method"])(config.model, input_side(about), Domain.of(about["options"]["output_nc"]))
+
+
+def input_side(about: dict[str, Any]) -> Domain:
+    options = about["options"]
+    if options.get("label_nc"):
+        return Domain(channels=options["label_nc"], labels=True, instances=not options["no_instance"])
+    return Domain.of(options["input_nc"])
+
+
+def batch_of(trace: Trace, step: int) -> Batch:
+    """What a step is fed, label maps one-hot."""
+    fed = trace.below(f"batch/{step}/")
+    if "label" in fed:
+        x = input_side(trace.about).to_float(fed["label"]).to(fed["image"])
+        return Batch(x, fed["image"], instances=fed.get("inst"))
+    return Batch(fed["B"], fed["A"]) if trace.about["options"].get("direction") == "BtoA" else Batch(fed["A"], fed["B"])
 
 
 def rate(about: dict[str, Any], step: int) -> float:
@@ -234,18 +348,20 @@ def replayed(folder: Path, float64: bool = False) -> Differences:
     names = NAMES[about["method"]]
     differences = Differences(SHARP if float64 else about["suggested_tolerance"] | {"lr_abs": 1e-12, "counters": 0})
     method = build(about)
-    require_known_draws(about, len(trace.tensors["batch/0/A"]))
+    require_known_draws(about, len(batch_of(trace, 0).x))
     method.to(torch.float64 if float64 else torch.float32)
     for theirs, ours in names.networks.items():
         getattr(method, ours).load_state_dict(trace.below(f"init/{theirs}/"), strict=True)
     update = updater(about, method)
-    gradients = seen_gradients(method, update)
+    gradients, codes = seen_gradients(method, update), seen_codes(method)
 
     for step in range(about["steps"]):
         update.set_rate(rate(about, step))
-        a, b = trace.tensors[f"batch/{step}/A"], trace.tensors[f"batch/{step}/B"]
         method.train()
-        sheet = method.step((b, a) if about["options"]["direction"] == "BtoA" else (a, b), update)
+        feed_noise(method, trace, step)
+        sheet = method.step(batch_of(trace, step), update)
+        sheet |= dict(zip(("mu", "logvar", "mu2"), codes, strict=False))
+        codes.clear()
         compare_losses(about, names, step, update.terms, differences, float64)
         for player, group in update.optimizers.items():
             recorded = about["per_step"][step]["lr"][player]
@@ -270,6 +386,22 @@ def seen_gradients(method: Method, update: Updater) -> dict[str, Tensor]:
 
     for optimizer in update.optimizers.values():
         optimizer.register_step_pre_hook(look)
+    return seen
+
+
+def feed_noise(method: Method, trace: Trace, step: int) -> None:
+    """Where the step draws codes, let it draw the recorded ones: first that of the encoded half, then the random one."""
+    recorded = trace.below(f"noise/{step}/")
+    if recorded:
+        draws = iter([recorded["eps"], recorded["z"]])
+        method.noise = lambda x: next(draws)  # type: ignore[assignment]
+
+
+def seen_codes(method: Method) -> list[Tensor]:
+    """What the encoder of BicycleGAN answers from now on: mean and log variance of each pass."""
+    seen: list[Tensor] = []
+    if hasattr(method, "noise"):
+        method.E.register_forward_hook(lambda module, inputs, code: seen.extend(code))  # type: ignore[operator, union-attr]
     return seen
 
 
@@ -337,8 +469,8 @@ def replay_forward(folder: Path, float64: bool = False) -> bool:
         network.to(dtype).load_state_dict(trace.below(f"init/{name}/"), strict=True)
         network.train(case["mode"] == "train")
         with torch.no_grad():
-            y = network(*(trace.tensors[f"input/{name}/{i}"] for i in case["inputs"]))
-        worst = (y - trace.tensors[f"output/{name}/y"]).abs().max().item()
+            answer = answers(network(*(trace.tensors[f"input/{name}/{i}"] for i in case["inputs"])))
+        worst = max((answer[o] - trace.tensors[f"output/{name}/{o}"]).abs().max().item() for o in case["outputs"])
         for key, ref in trace.below(f"after/{name}/").items():
             worst = max(worst, (network.state_dict()[key] - ref).abs().max().item())
         within = worst <= case["suggested_tolerance_abs"]
@@ -353,6 +485,16 @@ def replay_forward(folder: Path, float64: bool = False) -> bool:
     return good
 
 
+def answers(answer: Any) -> dict[str, Tensor]:
+    """What a network answers, under every name that a trace may have for it."""
+    if isinstance(answer, Tensor):
+        return {"y": answer}
+    if isinstance(answer[0], Tensor):
+        return {str(i): t for i, t in enumerate(answer)}
+    logits = {str(scale): maps[-1] for scale, maps in enumerate(answer)}
+    return {"y": answer[0][-1], **logits, **{f"{k}.{n}": t for k, maps in enumerate(answer) for n, t in enumerate(maps)}}
+
+
 def network_of(about: dict[str, Any]) -> torch.nn.Module | None:
     if about["kind"] in ("U-Net", "ResNet") and not about.get("dropout"):
         network = Generator(**generator_of(about)).build(about["input_nc"], about["output_nc"], Initial())
@@ -361,7 +503,32 @@ def network_of(about: dict[str, Any]) -> torch.nn.Module | None:
         return network
     if about["kind"] in ("PatchGAN", "1x1 pixel discriminator") and about.get("padding", 1) == 1:
         return Discriminator(**discriminator_of(about)).build(about["input_nc"], Initial())
-    return None
+    build = OTHERS.get(about["kind"])
+    return build(about) if build else None
+
+
+class OverInstances(FeatureEncoder):
+    """The encoder with the mean over each thing, which the original has in one module."""
+
+    def __init__(self, about: dict[str, Any]):
+        sizes = {"width": about["nef"], "halvings": about["n_downsample"], "norm": about["norm"]}
+        super().__init__(about["input_nc"], about["output_nc"], **sizes)
+
+    def forward(self, x: Tensor, instances: Tensor) -> Tensor:
+        return instance_mean(super().forward(x), instances)
+
+
+OTHERS: dict[str, Callable[[dict[str, Any]], torch.nn.Module]] = {
+    "U-Net with z": lambda n: LatentUNet(n["input_nc"], n["output_nc"], z=n["nz"], **latent_unet_of(n)),
+    "residual encoder with two heads (mean, log variance)": lambda n: ResidualEncoder(
+        n["input_nc"], n["nz"], blocks=n["n_blocks"], width=n["nef"], norm=n["norm"]
+    ),
+    "multi-scale PatchGAN": lambda n: HalvingPatchGAN(n["input_nc"], **halving_patchgan_of(n)),
+    "pix2pixHD global generator": lambda n: GlobalGenerator(n["input_nc"], n["output_nc"], **coarse_to_fine_of(n)),
+    "pix2pixHD local generator": lambda n: LocalEnhancer(n["input_nc"], n["output_nc"], **coarse_to_fine_of(n)),
+    "multi-scale PatchGAN with intermediate maps": lambda n: MultiScalePatchGAN(n["input_nc"], **multi_scale_patchgan_of(n)),
+    "instance feature encoder": OverInstances,
+}
 
 
 def main() -> None:

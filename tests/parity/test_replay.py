@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import lr_scheduler
 
-from i2i.losses.adversarial import discriminator_losses, generator_loss
 from i2i.losses.matching import l1
+from i2i.methods.bicyclegan import BicycleGAN
 from i2i.methods.cyclegan import CycleGAN
 from i2i.methods.pix2pix import Pix2Pix
+from i2i.methods.pix2pixhd import Pix2PixHD
 from i2i.networks.layers import InstanceNorm2d, initialise
 from i2i.networks.patchgan import PatchGAN, PixelGAN
 from i2i.networks.resnet import ResNet
@@ -25,7 +26,15 @@ from i2i.networks.unet import UNet
 
 HERE = Path(__file__).parent
 TRACES = HERE / "traces"
-TRAINING = ["pix2pix_vanilla_batchnorm", "pix2pix_lsgan_instance_btoa", "cyclegan_lsgan_identity"]
+TRAINING = [
+    "pix2pix_vanilla_batchnorm",
+    "pix2pix_lsgan_instance_btoa",
+    "cyclegan_lsgan_identity",
+    "pix2pixhd_global_labels",
+    "pix2pixhd_global_rgb",
+    "bicyclegan_default",
+    "bicyclegan_default_warm",
+]
 
 spec = importlib.util.spec_from_file_location("replay", HERE / "replay.py")
 assert spec
@@ -66,7 +75,7 @@ def test_the_command_fails_where_numbers_differ_or_cannot_be_compared(tmp_path, 
         return ended.value.code, (capsys.readouterr().out.splitlines() or [""])[-1]
 
     trace = TRACES / "pix2pix_lsgan_instance_btoa"
-    assert command(TRACES / "forward_basic") == (0, "forward_basic: within tolerance, 6 networks compared, 0 not")
+    assert command(TRACES / "forward_basic") == (0, "forward_basic: within tolerance, 14 networks compared, 0 not")
     assert command(tmp_path) == (2, "")
 
     about = json.loads((trace / "trace.json").read_text())
@@ -133,7 +142,9 @@ def wrong_weight(patch) -> None:
     def changed(about):
         settings = original(about)
         return settings | {
-            name: 1.02 * settings[name] for name in ("lambda_l1", "lambda_cycle_x", "lambda_cycle_y") if name in settings
+            name: 1.02 * settings[name]
+            for name in ("lambda_l1", "lambda_cycle_x", "lambda_cycle_y", "lambda_feat")
+            if name in settings
         }
 
     patch.setattr(replay, "settings_of", changed)
@@ -142,28 +153,59 @@ def wrong_weight(patch) -> None:
 def wrong_order(patch) -> None:
     patch.setattr(Pix2Pix, "step", generator_first)
     patch.setattr(CycleGAN, "step", discriminators_first)
+    patch.setattr(Pix2PixHD, "step", discriminator_first)
+    patch.setattr(BicycleGAN, "step", both_discriminators_first)
 
 
 def generator_first(self, batch, update):
-    x, y = batch
+    x, y = batch.x, batch.y
     fake = self.G(x)
-    update("G", gan=generator_loss(self.config.gan, self.D(torch.cat([x, fake], 1))), l1=self.config.lambda_l1 * l1(fake, y))
-    fake_logits, real_logits = self.D(torch.cat([x, fake], 1).detach()), self.D(torch.cat([x, y], 1))
-    real_loss, fake_loss = discriminator_losses(self.config.gan, real_logits, fake_logits)
-    update("D", real=real_loss, fake=fake_loss)
+    real_pair, fake_pair = torch.cat([x, y], 1), torch.cat([x, fake], 1)
+    update("G", gan=self.game.generator(*self.game.look(self.D, fake_pair)), l1=self.config.lambda_l1 * l1(fake, y))
+    update("D", **self.game.discriminator(self.D, real_pair, fake_pair))
     return {"input": x, "output": fake, "target": y}
 
 
-STEP = CycleGAN.step
+CYCLEGAN_STEP, PIX2PIXHD_STEP, BICYCLEGAN_STEP = CycleGAN.step, Pix2PixHD.step, BicycleGAN.step
 
 
 def discriminators_first(self, batch, update):
     """The usual step, but its two updates take effect in the other order."""
-    x, y = batch
+    x, y = batch.x, batch.y
     with torch.no_grad():
         fake_y, fake_x = self.G(x), self.F(y)
-    update("D", **self._judge("x", self.D_X, x, fake_x), **self._judge("y", self.D_Y, y, fake_y))
-    return STEP(self, batch, lambda *players, **losses: update(*players, **losses) if "G" in players else None)
+    judged = {"x": self.game.discriminator(self.D_X, x, fake_x), "y": self.game.discriminator(self.D_Y, y, fake_y)}
+    update("D", **{f"{name}_{side}": loss for side, terms in judged.items() for name, loss in terms.items()})
+    return CYCLEGAN_STEP(self, batch, generators_alone(update))
+
+
+def both_discriminators_first(self, batch, update):
+    """The usual step twice with the same codes: the discriminators alone learn from the first, the others from the second."""
+    codes = [self.noise(batch.x), self.noise(batch.x)]
+    for side in "DG":
+        again = iter(codes)
+        self.noise = lambda x, again=again: next(again)
+        sheet = BICYCLEGAN_STEP(
+            self, batch, lambda *players, side=side, **losses: update(*players, **losses) if players[0][0] == side else None
+        )
+    return sheet
+
+
+def discriminator_first(self, batch, update):
+    seen = self._seen(batch.x, batch.instances)
+    with torch.no_grad():
+        fake_pair = torch.cat([seen, self.G(seen)], 1)
+    update("D", **self.game.discriminator(self.D, torch.cat([seen, batch.y], 1), fake_pair))
+    return PIX2PIXHD_STEP(self, batch, generators_alone(update))
+
+
+def generators_alone(update):
+    def call(*players, **losses):
+        if "G" in players:
+            update(*players, **losses)
+
+    call.step, call.epoch = update.step, update.epoch
+    return call
 
 
 @pytest.mark.parametrize("mistake", [wrong_rate, wrong_eps, wrong_norm, wrong_weight, wrong_order])
@@ -181,6 +223,11 @@ GAN_LOSS = {
     "lsgan": lambda y, real: functional.mse_loss(y, torch.full_like(y, float(real))),
     "wgangp": lambda y, real: -y.mean() if real else y.mean(),
 }
+
+
+def gan_loss(mode: str) -> Any:
+    """Of what a discriminator answers, the logits of its only scale."""
+    return lambda maps, real: GAN_LOSS[mode](maps[0][-1], real)
 
 
 def network(about: dict[str, Any]) -> nn.Module:
@@ -257,7 +304,7 @@ def scheduler(optimizer: torch.optim.Optimizer, options: dict[str, Any]) -> Any:
 
 
 def original_pix2pix(nets, options, a, b, learn):
-    gan, D = GAN_LOSS[options["gan_mode"]], nets["D"]
+    gan, D = gan_loss(options["gan_mode"]), nets["D"]
     fake = nets["G"](a)
     D.requires_grad_(True)
     d_fake = gan(D(torch.cat([a, fake], 1).detach()), False)
@@ -270,7 +317,7 @@ def original_pix2pix(nets, options, a, b, learn):
 
 
 def original_cyclegan(nets, options, a, b, learn):
-    gan, weight_a, weight_b, idt = GAN_LOSS[options["gan_mode"]], *(options[f"lambda_{k}"] for k in ("A", "B", "identity"))
+    gan, weight_a, weight_b, idt = gan_loss(options["gan_mode"]), *(options[f"lambda_{k}"] for k in ("A", "B", "identity"))
     G_A, G_B, D_A, D_B = (nets[n] for n in ("G_A", "G_B", "D_A", "D_B"))
     pictures = {"fake_B": G_A(a)}
     pictures["rec_A"] = G_B(pictures["fake_B"])
