@@ -1,7 +1,7 @@
 """From settings to a method with fresh weights, and from a run or a file of weights to a method that can translate."""
 
 import importlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -9,7 +9,8 @@ from shlex import quote
 import torch
 from torch import Tensor
 
-from i2i.config import CONFIG, Config, Layer, resolve
+from i2i import foreign, state_dicts
+from i2i.config import CONFIG, Config, Layer, dump_value, flat, resolve
 from i2i.domain import Domain
 from i2i.errors import UserError
 from i2i.method import Method
@@ -54,6 +55,8 @@ class Model:
     method: Method
     config: Config
     name: str
+    said: tuple[str, ...] = ()
+    """How a model of another program was read."""
 
     @property
     def x(self) -> Domain:
@@ -67,12 +70,11 @@ class Model:
 
 
 def open_model(path: Path, device: torch.device) -> Model:
-    """Open a run, a checkpoint folder or a `.safetensors` file. The file itself says which networks it holds."""
-    file = _weights_file(path)
-    weights, about = checkpoint.load_weights(file)
-    if (file.parent / checkpoint.TRAINER).exists():  # a checkpoint keeps its average beside the weights
-        weights |= checkpoint.load_trainer(file.parent)["average"]
-    config = configure(about["config"]["method"], [Layer(f"'{file}'", about["config"])])
+    """Open a run, a checkpoint folder, a `.safetensors` file, or a file or folder of the published programs.
+
+    The file itself says which networks it holds, and those of other programs by the names and shapes of their weights.
+    """
+    config, weights, said = imported(path) if foreign.is_foreign(path) else (*_saved(_weights_file(path)), ())
     method = without_weights(config)  # none is drawn only to be thrown away
     wanted = method.generators()
     needed = {f"{name}.{key}" for name, network in wanted.items() for key in network.state_dict()}
@@ -80,12 +82,33 @@ def open_model(path: Path, device: torch.device) -> Model:
     if missing:
         more = f" and {len(missing) - 1} more weights" if len(missing) > 1 else ""
         hint = "it was cut, or written by another version of i2i: take another checkpoint of the run"
-        raise UserError(f"'{file}' lacks {min(missing)}{more}", hint)
+        raise UserError(f"'{path}' lacks {min(missing)}{more}", hint)
     method.load_state_dict({name: weights[name] for name in needed}, strict=False, assign=True)
     for network in wanted.values():
         network.to(device)
     method.eval()
-    return Model(method, config, path.resolve().stem if path.is_file() else path.resolve().name)
+    return Model(method, config, path.resolve().stem if path.is_file() else path.resolve().name, said)
+
+
+def _saved(file: Path) -> tuple[Config, dict[str, Tensor]]:
+    weights, about = checkpoint.load_weights(file)
+    if (file.parent / checkpoint.TRAINER).exists():  # a checkpoint keeps its average beside the weights
+        weights |= checkpoint.load_trainer(file.parent)["average"]
+    return configure(about["config"]["method"], [Layer(f"'{file}'", about["config"])]), weights
+
+
+def imported(path: Path, layers: Sequence[Layer] = ()) -> tuple[Config, dict[str, Tensor], tuple[str, ...]]:
+    """What a file or folder of the published programs holds, as settings and weights of a method here.
+
+    Also lines that say what was read off it and what is assumed. `layers` are laid over what was read off.
+    """
+    found = foreign.read(path)
+    config = configure(found.method, [Layer(f"'{path}'", found.tree), *layers])
+    method = without_weights(config)
+    weights, became = state_dicts.fitted(found.weights, method.state_dict(), method.generators())
+    given = [key for layer in layers for key in flat(layer.tree)]
+    assumed = [f"assumed: {line}" for line in found.assumed if not any(key in line for key in given)]
+    return config, weights, (*found.read, *became, *assumed)
 
 
 def starting_weights(config: Config, path: Path) -> tuple[dict[str, Tensor], str]:
@@ -94,25 +117,42 @@ def starting_weights(config: Config, path: Path) -> tuple[dict[str, Tensor], str
     Past images of a history are not taken. Raises UserError where a weight has another shape, or nothing fits.
     """
     own = {name: tensor.shape for name, tensor in without_weights(config).state_dict().items() if "history" not in name}
-    stored = {name: tensor for name, tensor in checkpoint.load_weights(_weights_file(path))[0].items() if "history" not in name}
+    weights, hint = _stored(path, config, own)
+    stored = {name: tensor for name, tensor in weights.items() if "history" not in name}
     taken = {name: tensor for name, tensor in stored.items() if name in own}
     for name, tensor in taken.items():
         if tensor.shape != own[name]:
-            settings = path / CONFIG
             raise UserError(
                 f"{name} is {tuple(tensor.shape)} in '{path}' and {tuple(own[name])} in the new run",
-                f"train with the settings of that model: --config {quote(str(settings))}" if settings.exists() else None,
+                f"train with the settings of that model: {hint}" if hint else None,
             )
     if not taken:
-        raise UserError(
-            f"nothing in '{path}' fits {config.method}",
-            f"it holds {', '.join(sorted({name.split('.')[0] for name in stored}))}",
-        )
+        held = ", ".join(sorted({name.split(".")[0] for name in stored}))
+        theirs = f", made with {hint}" if foreign.is_foreign(path) and hint else ""
+        raise UserError(f"nothing in '{path}' fits {config.method}", f"it holds {held}{theirs}")
     fresh = _grouped([name for name in own if name not in taken], taken)
     unused = _grouped([name for name in stored if name not in own], own)
     return taken, (
         f"starting from '{path}'" + (f"; fresh: {fresh}" if fresh else "") + (f"; not used: {unused}" if unused else "")
     )  # fmt: skip
+
+
+def _stored(path: Path, config: Config, own: dict[str, torch.Size]) -> tuple[dict[str, Tensor], str]:
+    """The weights of a run or a file, and the options that give a new run its settings.
+
+    Of another program's model the discriminators are only there if they fit.
+    """
+    if not foreign.is_foreign(path):
+        settings = path / CONFIG
+        options = f"--config {quote(str(settings))}" if settings.exists() else ""
+        return checkpoint.load_weights(_weights_file(path))[0], options
+    theirs, weights, _ = imported(path)
+    needed = without_weights(theirs).generators().keys() - {"memory"}
+    misfits = {name.partition(".")[0] for name, tensor in weights.items() if tensor.shape != own.get(name)} - needed
+    ours = flat(config.tree()["model"].get("generator", {}))
+    differing = {key: value for key, value in flat(theirs.tree()["model"]["generator"]).items() if ours.get(key) != value}
+    options = " ".join(f"--set model.generator.{key}={dump_value(value)}" for key, value in differing.items())
+    return {name: tensor for name, tensor in weights.items() if name.partition(".")[0] not in misfits}, options
 
 
 def _grouped(names: list[str], others: Collection[str]) -> str:
@@ -129,7 +169,7 @@ def _weights_file(path: Path) -> Path:
         hint = (
             f"it was not saved yet: i2i resume {quote(str(path))}"
             if (path / CONFIG).exists()
-            else "a run, a checkpoint folder or a .safetensors file"
+            else "a run, a checkpoint folder, a .safetensors or a .pth file"
         )
         raise UserError(f"there is no model in '{path}'", hint)
     return file

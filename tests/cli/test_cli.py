@@ -9,7 +9,7 @@ import pytest
 from i2i import cli
 from i2i.errors import Diverged, Interrupted, NothingDone, OutOfResources, UserError
 
-COMMANDS = ["train", "resume", "translate", "show", "methods", "config", "data check", "data list"]
+COMMANDS = ["train", "resume", "translate", "import", "show", "methods", "config", "data check", "data list"]
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess:
