@@ -154,7 +154,7 @@ class Config:
 
     def replaced(self, source: str, **changes: Tree) -> "Config":
         """A copy with some values changed; `changes` holds a tree for each section."""
-        changes = _in_full(changes, self.tree())
+        changes = _in_full(changes, self.tree(), {})
         sources = self.sources | _sources(changes, source)
         return _validated(self.method, type(self.model), _merged(self.tree(), changes), sources)
 
@@ -168,6 +168,7 @@ class Config:
 
 SECTIONS = ("model", "data", "train")
 STAGES = "stages"
+LENGTHS = {"train.epochs", "train.steps"}
 OF_THE_RUN = ("source", "layout", "direction", "labels", "palette", "classes", "void", "region", "x", "y")
 """The settings of data that all stages share."""
 
@@ -184,14 +185,15 @@ def resolve(method: str, model: type[Settings], layers: list[Layer]) -> Config:
     """Lay the layers over the defaults, later ones on top, and check every value. Raises UserError for the first wrong one."""
     defaults = {"model": model(), "data": DataSettings(), "train": TrainSettings()}
     tree: Tree = {name: part.model_dump(mode="json") for name, part in defaults.items()}
-    sources = _sources(tree, "default")
+    usual, sources = tree, _sources(tree, "default")
     for layer in layers:
         named = layer.tree.get("method", method)
         if named != method:
             raise UserError(f"{layer.source} is for the method '{named}', not '{method}'", f"i2i train {named} …")
         values = {key: value for key, value in layer.tree.items() if key not in ("method", "made_with")}
-        values = _in_full(_one_length(values), tree)
-        _require_effect(layer.source, values, tree.get(STAGES, {}))
+        values = _in_full(_one_length(values), tree, usual)
+        values |= {STAGES: _checked_stages(values[STAGES])} if values.get(STAGES) is not None else {}
+        _require_effect(layer.source, values, tree.get(STAGES) or {})
         sources |= _sources(values, layer.source)
         tree = _merged(tree, values)
     return _validated(method, model, tree, sources)
@@ -298,17 +300,23 @@ def _merged(below: Tree, above: Tree) -> Tree:
     return merged
 
 
-def _in_full(above: Tree, below: Tree) -> Tree:
-    """`above` with words that stand for groups written out: `gan: hinge` over a group with a kind is `gan: {kind: hinge}`."""
-    return {key: _value_in_full(value, below.get(key)) for key, value in above.items()}
+def _in_full(above: Tree, below: Tree, usual: Tree) -> Tree:
+    """`above` with words that stand for groups written out: `gan: hinge` over a group with a kind is `gan: {kind: hinge}`.
+
+    A group that is null below starts from what is `usual`.
+    """
+    return {key: _value_in_full(value, below.get(key), usual.get(key)) for key, value in above.items()}
 
 
-def _value_in_full(value: Any, old: Any) -> Any:
+def _value_in_full(value: Any, old: Any, usual: Any) -> Any:
+    if old is None and isinstance(usual, dict) and isinstance(value, dict | str):
+        full = _value_in_full(value, usual, usual)
+        return _merged(usual, full) if isinstance(full, dict) else full
     if not isinstance(old, dict):
         return value
     if isinstance(value, str) and "kind" in old:
         return {"kind": value}
-    return _in_full(value, old) if isinstance(value, dict) else value
+    return _in_full(value, old, usual if isinstance(usual, dict) else {}) if isinstance(value, dict) else value
 
 
 def _sources(tree: Tree, source: str) -> dict[str, str]:
@@ -325,13 +333,20 @@ def _one_length(tree: Tree) -> Tree:
 
 def _require_effect(source: str, values: Tree, stages: dict[str, Tree]) -> None:
     """Raise UserError for a value that the stages of a layer below would lay their own over."""
+    given = _settled({key: value for key, value in values.items() if key != STAGES})
     for name, stage in stages.items():
-        hidden = sorted(flat(stage).keys() & flat({key: value for key, value in values.items() if key != STAGES}).keys())
+        own = _settled(stage)
+        hidden = sorted(key for key in given if key in own or (key in LENGTHS and own & LENGTHS))
         if hidden:
             raise UserError(
                 f"{source} gives {hidden[0]}, but the stage '{name}' has its own",
                 f"give it to the stage: --set {STAGES}.{name}.{hidden[0]}=…",
             )
+
+
+def _settled(tree: Tree) -> set[str]:
+    """The settings that have a value."""
+    return {key for key, value in flat(tree).items() if value is not None}
 
 
 def _validated(method: str, model: type[Settings], tree: Tree, sources: dict[str, str]) -> Config:

@@ -127,15 +127,17 @@ class Method(nn.Module):
         """What the sides of a training crop must be multiples of."""
         return self.accepts().stride
 
-    def concerns(self, means: Mapping[str, float]) -> list[str]:
-        """What the means of the last losses, by their names in the log, say that a person should know."""
+    def concerns(self) -> list[str]:
+        """What a person should know about how training goes; asked for whenever the log gets a line."""
         return []
 
     # Styles, for a method with many outputs for one input
 
     def draw_styles(self, count: int, seed: int) -> list[Style]:
         """`count` styles, the same for the same seed. Raises UserError where one input has one output."""
-        raise UserError("this model makes one output of an input: it has no styles", "of the methods here, bicyclegan has them")
+        raise UserError(
+            "this model makes one output of an input: it has no styles", "bicyclegan, crn, and pix2pix with model.z have them"
+        )
 
     def choose_style(self, choices: Mapping[int, int]) -> Style:
         """The style in which things of a label look like one of its kinds. Raises UserError for what it does not have."""
@@ -143,11 +145,11 @@ class Method(nn.Module):
 
     def encode_style(self, y: Tensor) -> Style:
         """y: (1, C, H, W) -> the style of an image of the output side. Raises UserError where there is no way to tell."""
-        raise UserError("this model cannot take its style from an image", "a bicyclegan model can")
+        raise UserError("this model cannot take its style from an image", "bicyclegan can, and pix2pixhd with model.features")
 
     def mix_styles(self, a: Style, b: Style, share: float) -> Style:
         """From a (share 0) to b (share 1). Raises UserError where styles have no between."""
-        raise UserError("the styles of this model have no between", "those of a bicyclegan model have")
+        raise UserError("the styles of this model have no between", "those of bicyclegan have, and of pix2pix with model.z")
 
     def samples(
         self, x: Tensor, styles: Sequence[Style | None], *, reverse: bool = False, instances: Tensor | None = None

@@ -41,7 +41,8 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, d
     choose_precision(config.train.precision, choose_device(config.train.device))
     kind = method_class(config.method).data
     group = ranks.join()
-    place = group.tell(lambda: locate(config.data.source, method_class(config.method).scenes or kind, say, config.data.crop))
+    scenes, crop = method_class(config.method).scenes or kind, _largest_crop(config)
+    place = group.tell(lambda: locate(config.data.source, scenes, say, crop))
     found = folders.find(place, config.data.layout)
     train, notes = _oriented(found.splits["train"], kind, config.data.direction)
     held_out = _oriented(found.held_out, kind, config.data.direction)[0] if found.held_out else None
@@ -79,6 +80,11 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, d
     return Prepared(config, train, held_out, said)
 
 
+def _largest_crop(config: Config) -> tuple[int, int]:
+    """(height, width) of the largest crop that a stage takes."""
+    return max((stage.data.crop for stage in config.by_stage().values()), key=math.prod)
+
+
 def _oriented(sides: folders.Sides, kind: str, direction: str) -> tuple[folders.Sides, list[str]]:
     """The sides as x and y: matched by name where the method learns from pairs, swapped where B is the input."""
     notes = []
@@ -106,6 +112,13 @@ def _accompanied(
     reads, region, x = method_class(config.method).reads, config.data.region, config.data.x
     if region and "region" not in reads:
         raise UserError(f"{config.method} has no use for data.region", "leave it out; it weighs the errors of pairs")
+    weight = getattr(config.model, "lambda_region", 0)
+    if bool(region) != bool(weight):
+        lacking = "model.lambda_region is 0" if region else "data.region names no masks"
+        raise UserError(
+            f"{'data.region' if region else 'model.lambda_region'} has no effect, since {lacking}",
+            "--set model.lambda_region=9 lets a marked pixel weigh ten times" if region else "--set data.region=FOLDER",
+        )
     has_instances = labels and "instances" in reads and (x.instances if x else bool(train.instances))
 
     def instances(sides: folders.Sides) -> list[folders.Source]:
@@ -122,7 +135,7 @@ def _check_images(config: Config, kind: Any, stated: str, say: Callable[[str], N
         config.data.source,
         config.data.layout,
         kind=kind,
-        size=config.data.crop,
+        size=_largest_crop(config),
         settings=config.data,
         counted=counted or None,
         thorough=config.data.check,
@@ -142,6 +155,9 @@ def _check_networks(config: Config) -> None:
     """Raise UserError where the networks do not have the players that are named, or the crop does not suit them."""
     method = without_weights(config)
     method.require()
+    settings = flat(config.tree())
+    if config.train.compile and (settings.get("model.gan.r1") or settings.get("model.gan.kind") == "wgan-gp"):
+        raise UserError("train.compile cannot go with a gradient penalty, which differentiates twice", "leave --compile out")
     unknown = config.train.player_lr.keys() - method.players()
     if unknown:
         wrong, first = min(unknown), next(iter(method.players()))
@@ -168,8 +184,8 @@ def _check_networks(config: Config) -> None:
 
 def _or_shallower(config: Config) -> str:
     """The other way out, for a generator whose stride is a setting: a U-Net."""
-    depth = min(map(_halvings, config.data.crop))
-    is_unet = flat(config.tree()).get("model.generator.kind") == "unet"
+    depth, settings = min(map(_halvings, config.data.crop)), flat(config.tree())
+    is_unet = "model.generator.depth" in settings and settings.get("model.generator.kind", "unet") == "unet"
     return f", or a shallower one: --set model.generator.depth={depth}" if is_unet and depth >= 2 else ""
 
 

@@ -124,6 +124,8 @@ def _start(method: Method, config: Config, folder: Path, stage: Stage, watcher: 
     if stage.first == 0 and (folder / START).exists():
         method.load_state_dict(checkpoint.load_weights(folder / START)[0], strict=False)
     last = checkpoint.latest(folder)
+    if stage.first and (last is None or checkpoint.step_of(last) < stage.first):
+        raise UserError(f"'{folder}' has no checkpoint of step {stage.first}, where this stage starts", "resume it")
     if stage.first and last and checkpoint.step_of(last) == stage.first:
         weights, said = starting_weights(config, last)
         watcher.say(said)

@@ -339,6 +339,8 @@ def test_a_word_for_a_group_is_its_kind_and_keeps_what_else_the_group_says() -> 
     assert (c.model.gan.kind, c.model.gan.r1, c.model.gan.relativistic) == ("hinge", 2, True)
     assert c.sources["model.gan.kind"] == "--set"
     assert c.sources["model.gan.margin"] == "default"
+    again = resolved(*[from_assignments([value]) for value in ("model.gan=null", "model.gan.r1=2")])
+    assert (again.model.gan.kind, again.model.gan.r1) == ("vanilla", 2)
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest() -> None:

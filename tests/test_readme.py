@@ -12,10 +12,14 @@ from i2i.data import scenes
 from i2i.images import read
 
 ROOT = Path(__file__).parent.parent
-NARROW = " --set train.steps=2 --size 32 --set model.generator.width=4 --set model.discriminator.width=4"
+SHORT = " --set train.steps=2 --set model.discriminator.width=4"
+NARROW = SHORT + " --set model.generator.width=4"
 QUICK = {  # appended to each training, so that it takes a moment
-    "pix2pix": NARROW + " --set model.generator.depth=5",
-    "cyclegan": NARROW + " --set model.generator.blocks=1",
+    "pix2pix": NARROW + " --size 32 --set model.generator.depth=5",
+    "pix2pixhd": NARROW + " --size 32 --set model.generator.halvings=2 --set model.generator.blocks=1",
+    "cyclegan": NARROW + " --size 32 --set model.generator.blocks=1",
+    "bicyclegan": NARROW + " --size 64 --set model.generator.depth=5 --set model.encoder.blocks=3 --set model.encoder.width=4",
+    "simgan": SHORT + " --size 32 --set model.refiner.width=4",
 }
 
 
@@ -48,9 +52,12 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     scenes.make(tmp_path / "facades", "paired", 3, 32)
     scenes.make(tmp_path / "horse2zebra", "unpaired", 3, 32)
+    scenes.make(tmp_path / "streets", "labels", 3, 32)
+    scenes.make(tmp_path / "hands", "simreal", 3, 32)
     (tmp_path / "labels").symlink_to(tmp_path / "horse2zebra" / "testA")
     (tmp_path / "zebras").symlink_to(tmp_path / "horse2zebra" / "testB")
     (tmp_path / "in.png").write_bytes((tmp_path / "zebras" / next((tmp_path / "zebras").iterdir()).name).read_bytes())
+    (tmp_path / "photo.png").symlink_to(tmp_path / "in.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -60,6 +67,8 @@ def test_every_command_runs_in_the_order_of_the_readme(folder: Path, monkeypatch
     for line in commands():
         run(line, monkeypatch)
     assert read(folder / "out.png").array.shape == read(folder / "in.png").array.shape
+    assert len(list((folder / "many").rglob("*_4.png"))) == len(list((folder / "labels").iterdir()))
+    assert len(list((folder / "refined").rglob("*.json"))) == len(list((folder / "hands" / "synthetic").rglob("*.json"))) > 0
     (code,) = blocks("python")
     exec(code, {})
 

@@ -26,7 +26,7 @@ class Game:
     `real_label`: what D is told that real images are, such as 0.9 (one-sided smoothing, Salimans et al. 2016,
     arXiv:1606.03498) · `gp`: weight of the penalty of wgan-gp · `r1`: gamma of the penalty on real images (Mescheder et al.
     2018, arXiv:1801.04406) · `augment`: what D sees is changed at random (DiffAugment, Zhao et al. 2020, arXiv:2006.10738) ·
-    `margin`: D also learns features in which fake and real are this far apart (PAN, Wang et al. 2018, arXiv:1706.09138).
+    `margin`: D also learns features in which fake and real are this far apart (after PAN, Wang et al. 2018, arXiv:1706.09138).
     """
 
     def __init__(
@@ -46,27 +46,29 @@ class Game:
         self.real_first, self.real_label, self.margin, self.augment = real_first, real_label, margin, augment
         self.gp, self.r1 = gp if kind == "wgan-gp" else 0.0, r1
 
-    def look(self, D: nn.Module, fake: Tensor, real: Tensor | None = None, *, colours: int | None = None) -> tuple[Maps, Maps]:
-        """What G learns from: what D sees in its fakes and, where given, in as many real images, both (B, C, H, W).
+    def look(
+        self, D: nn.Module, fake: Tensor, real: Tensor, *, features: bool = False, colours: int | None = None
+    ) -> tuple[Maps, Maps]:
+        """What G learns from: what D sees in its fakes and in as many real images, both (B, C, H, W), augmented alike.
 
-        Both are augmented alike. The last `colours` channels are the image (None: all are), and those before it a condition
-        without colours to change. The real side is constant.
+        Real ones are looked at only where the game is relativistic or `features` are wanted of them, and are constant. The last
+        `colours` channels are the image (None: all are), and those before it a condition without colours to change.
         """
-        images = self._augmented([fake] if real is None else [fake, real], colours)
-        fake_maps = D(images[0])
+        fake, real = self._augmented([fake, real], colours)
+        fake_maps = D(fake)
         with torch.no_grad():
-            return fake_maps, [] if real is None else D(images[1])
+            return fake_maps, D(real) if features or self.relativistic else []
 
     def discriminator(self, D: nn.Module, real: Tensor, fake: Tensor, *, colours: int | None = None) -> dict[str, Tensor]:
         """What D pays, by name: `real`, `fake`, and the penalties that are on. No way leads from there to G."""
-        images = self._augmented([fake.detach(), real], colours)
+        images = fake, real = self._augmented([fake.detach(), real], colours)
         fake_maps, real_maps = reversed(together(D, *reversed(images))) if self.real_first else together(D, *images)
         for_real, for_fake = self._losses(real_maps, fake_maps, self.real_label)
         terms = {"real": for_real, "fake": for_fake}
         if self.gp:
-            terms["gp"] = self.gp * gradient_penalty(D, real, fake)
+            terms["gp"] = self.gp * gradient_penalty(D, real, fake, colours=colours)
         if self.r1:
-            terms["r1"] = self.r1 * r1_penalty(D, real)
+            terms["r1"] = self.r1 * r1_penalty(D, real, colours=colours)
         if self.margin:
             terms["margin"] = relu(self.margin - feature_matching(fake_maps, real_maps, detach_real=False))
         return {name: self.share * loss for name, loss in terms.items()}
@@ -119,28 +121,38 @@ def generator_loss(kind: GanName, fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
-def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """(|grad D| - 1)^2 at one random point between each real and fake, both (B, C, H, W). Gulrajani et al. 2017, eq. 3."""
-    mix = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=widened(real).dtype)
-    point = torch.lerp(widened(real), widened(fake).detach(), mix)
-    # the root has no slope at exactly 0
-    return _sum([((slope + 1e-16).sqrt() - 1).square().mean() for slope in _squared_slopes(discriminator, point)])
+def gradient_penalty(discriminator: nn.Module, real: Tensor, fake: Tensor, *, colours: int | None = None) -> Tensor:
+    """(|grad D| - 1)^2 at one random point between each real and fake, both (B, C, H, W). Gulrajani et al. 2017, eq. 3.
+
+    Of the last `colours` channels, the image (None: all are); the condition before them is that of the real side.
+    """
+    condition, image = _parted(real, colours)
+    mix = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=image.dtype)
+    slopes = _squared_slopes(discriminator, condition, torch.lerp(image, _parted(fake, colours)[1], mix))
+    return _sum([((slope + 1e-16).sqrt() - 1).square().mean() for slope in slopes])  # the root has no slope at exactly 0
 
 
-def r1_penalty(discriminator: nn.Module, real: Tensor) -> Tensor:
-    """Half of |grad D|^2 at real images (B, C, H, W). Mescheder et al. 2018, eq. 9, without gamma."""
-    return _sum([0.5 * slope.mean() for slope in _squared_slopes(discriminator, widened(real))])
+def r1_penalty(discriminator: nn.Module, real: Tensor, *, colours: int | None = None) -> Tensor:
+    """Half of |grad D|^2 at real images (B, C, H, W). Mescheder et al. 2018, eq. 9, without gamma; `colours` as above."""
+    return _sum([0.5 * slope.mean() for slope in _squared_slopes(discriminator, *_parted(real, colours))])
 
 
-def _squared_slopes(discriminator: nn.Module, images: Tensor) -> list[Tensor]:
-    """For each scale the squared gradient norm of D at each image, (B,), in full precision.
+def _parted(images: Tensor, colours: int | None) -> tuple[Tensor, Tensor]:
+    """The condition and the image, both constant and in float32 at least."""
+    channels = images.shape[1] if colours is None else colours
+    condition, image = widened(images.detach()).split([images.shape[1] - channels, channels], 1)
+    return condition, image
+
+
+def _squared_slopes(discriminator: nn.Module, condition: Tensor, image: Tensor) -> list[Tensor]:
+    """For each scale the squared norm of D's gradient in each image, (B,), in full precision.
 
     D answers with a map here, so the gradient is that of the sum over its N patches, and its squared norm is divided by N:
     neither the sum nor the mean alone would keep its scale when the image grows.
     """
-    with torch.autocast(images.device.type, enabled=False):
-        point = images.detach().requires_grad_()
-        scales = [maps[-1] for maps in discriminator(point)]
+    with torch.autocast(image.device.type, enabled=False):
+        point = image.requires_grad_()
+        scales = [maps[-1] for maps in discriminator(torch.cat([condition, point], 1))]
         slopes = [torch.autograd.grad(logits.sum(), point, create_graph=True)[0] for logits in scales]
         return [slope.flatten(1).square().sum(1) / maps[0].numel() for slope, maps in zip(slopes, scales, strict=True)]
 

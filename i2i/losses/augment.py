@@ -1,7 +1,7 @@
 """Showing a discriminator changed images, so that few of them are not learned by heart (DiffAugment).
 
-Zhao et al. 2020, arXiv:2006.10738: real and fake images are changed alike, wherever D sees them, by changes that gradients
-can pass. The ranges are those of the published code.
+Zhao et al. 2020, arXiv:2006.10738: real and fake images are changed wherever D sees them, by changes that gradients can pass.
+The ranges are those of the published code; that one draw serves a fake and its real partner is ours.
 """
 
 from collections.abc import Callable, Sequence

@@ -28,7 +28,7 @@ def _within(distances: Tensor, masks: Tensor) -> Tensor:
 def hindsight(errors: Tensor, alpha: float = 0.999) -> Tensor:
     """sum_p [alpha min_u E[u, p] + (1 - alpha) mean_u E[u, p]]; errors E: (B, k, P), the mean over B is returned.
 
-    Each class may have its best image u, whatever is best elsewhere. The mean, which the published code adds to the paper's
-    minimum, keeps images alive that are never best. With one image the sum is the plain loss, whatever the masks.
+    Each class may have its best image u, whatever is best elsewhere. The mean, which the published code has, keeps images alive
+    that are never best. With one image the sum is the plain loss, whatever the masks.
     """
     return (alpha * errors.amin(1) + (1 - alpha) * errors.mean(1)).sum(1).mean()

@@ -10,13 +10,13 @@ from i2i.networks.patchgan import Maps
 class Matcher:
     """The weighted terms of an output against its target, by name: `l1`, `feat`, `perceptual`, `style`, `tv`.
 
-    `region` makes the L1 of a marked region weigh 1 + region. `feat` needs a discriminator's maps of both sides.
+    `lambda_region` is how much more the L1 weighs where a region is marked. `feat` needs a discriminator's maps of both sides.
     """
 
     def __init__(
         self,
-        perceptual: Perceptual,
-        style: Perceptual,
+        perceptual: Perceptual | None = None,
+        style: Perceptual | None = None,
         *,
         lambda_l1: float = 0.0,
         lambda_region: float = 0.0,
@@ -34,11 +34,18 @@ class Matcher:
         """Whether a discriminator's maps of the real images are needed."""
         return self.lambda_feat > 0
 
-    def require(self) -> None:
-        """Raise UserError where the weights of a feature network are needed and cannot be had."""
-        for weight, network in ((self.lambda_perceptual, self.perceptual), (self.lambda_style, self.style)):
-            if weight:
-                network.require()
+    @property
+    def smallest(self) -> int:
+        """The smallest side in pixels that every feature network can look at."""
+        return max((network.smallest for network in self._networks()), default=1)
+
+    def require(self, channels: int) -> None:
+        """Raise UserError where a feature network cannot look at so many channels, or its weights cannot be had."""
+        for network in self._networks():
+            network.require(channels)
+
+    def _networks(self) -> list[Perceptual]:
+        return [network for network in (self.perceptual, self.style) if network]
 
     def __call__(
         self,
@@ -55,9 +62,9 @@ class Matcher:
             terms["l1"] = self.lambda_l1 * (l1(fake, y) if region is None else region_l1(fake, y, region, self.lambda_region))
         if self.lambda_feat:
             terms["feat"] = self.lambda_feat * feature_matching(fake_maps or [], real_maps or [])
-        if self.lambda_perceptual:
+        if self.perceptual:
             terms["perceptual"] = self.lambda_perceptual * self.perceptual(fake, y)
-        if self.lambda_style:
+        if self.style:
             terms["style"] = self.lambda_style * self.style.style(fake, y)
         if self.lambda_tv:
             terms["tv"] = self.lambda_tv * total_variation(fake)

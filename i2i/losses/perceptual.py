@@ -36,8 +36,6 @@ STYLE_TAPS = {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0, "relu4_3": 1.0}
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 """How many there are in each block, each with a ReLU; a pooling ends the block (Simonyan and Zisserman 2015, table 1)."""
 
-WITHOUT = "--set model.lambda_perceptual=0 trains without it"
-
 
 class Perceptual:
     """Weighted distances of two images at some layers of a frozen network. Images: (B, 1 or 3, H, W) in [-1, 1].
@@ -45,7 +43,8 @@ class Perceptual:
     `taps` are weights by layer: relu1_1, relu1_2, ..., each after its ReLU, and "input", the image as the network gets it.
     `normalize` says what that is: "none" the image as it is, as pix2pixHD does; "imagenet" what torchvision's weights were
     trained on; "caffe" RGB in 0..255 less the mean colour, for the original weights. `distance` l1 or l2: of single values,
-    absolute or squared. It is no module and holds none, so that nothing of the network gets into a checkpoint.
+    absolute or squared. It is no module and holds none, so that nothing of the network gets into a checkpoint. `without` is the
+    setting that trains without the network, for who does not have its weights.
     """
 
     def __init__(
@@ -57,14 +56,31 @@ class Perceptual:
         pool: PoolName = "max",
         normalize: NormalizeName = "none",
         distance: DistanceName = "l1",
+        without: str = "model.lambda_perceptual=0",
     ):
         self.layers = layers_for(network, taps)
-        self.network, self.weights, self.lambdas = network, weights, dict(taps)
+        self.network, self.weights, self.lambdas, self.without = network, weights, dict(taps), without
         self.pool, self.normalize, self.distance = pool, normalize, {"l1": l1_loss, "l2": mse_loss}[distance]
 
-    def require(self) -> None:
-        """Load the network, or raise UserError that says which file is wanted and where it goes."""
-        features(self.network, self.weights, torch.device("cpu"), torch.float32)
+    @property
+    def smallest(self) -> int:
+        """The smallest side in pixels that reaches the deepest tap: 16 for relu5_1."""
+        return 2 ** sum(name.startswith("pool") for name in self.layers)
+
+    def require(self, channels: int = 3) -> None:
+        """Load the network, or raise UserError that says which file is wanted, where it goes, and how to do without."""
+        self._require_channels(channels)
+        try:
+            features(self.network, self.weights, torch.device("cpu"), torch.float32)
+        except UserError as error:
+            raise UserError(error.message, f"{error.hint}; {self._way_out()}" if error.hint else self._way_out()) from error
+
+    def _require_channels(self, channels: int) -> None:
+        if channels not in (1, 3):
+            raise UserError(f"perceptual losses see images of 1 or 3 channels, not of {channels}", self._way_out())
+
+    def _way_out(self) -> str:
+        return f"--set {self.without} trains without it"
 
     def __call__(self, fake: Tensor, real: Tensor) -> Tensor:
         """The weighted sum of the mean distances. No gradient goes into `real`."""
@@ -74,19 +90,16 @@ class Perceptual:
         """The weighted sum of the distances between Gram matrices: textures, wherever they are. No gradient into `real`."""
         return torch.stack([self.lambdas[tap] * style(a, b) for tap, a, b in self._both(fake, real)]).sum()
 
-    def maps(self, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """Where the two differ, by tap: (B, 1, h, w), the mean over channels, without weights. No gradient into `real`."""
-        return {tap: self.distance(a, b, reduction="none").mean(1, keepdim=True) for tap, a, b in self._both(fake, real)}
-
     def taps(self, image: Tensor) -> dict[str, Tensor]:
         """What the network sees, by tap: (B, C, h, w), with gradients into the image. It runs only as deep as it must."""
         x = self._prepared(image)
         network = features(self.network, self.weights, x.device, x.dtype)
         seen = {"input": x}
-        for name, layer in zip(self.layers, network):  # noqa: B905  only as deep as the deepest tap
-            x = avg_pool2d(x, 2) if self.pool == "avg" and name.startswith("pool") else layer(x)
-            if name in self.lambdas:
-                seen[name] = x
+        with torch.autocast(x.device.type, enabled=False):  # features of 0..255 would overflow float16
+            for name, layer in zip(self.layers, network):  # noqa: B905  only as deep as the deepest tap
+                x = avg_pool2d(x, 2) if self.pool == "avg" and name.startswith("pool") else layer(x)
+                if name in self.lambdas:
+                    seen[name] = x
         return {tap: seen[tap] for tap in self.lambdas}
 
     def _both(self, fake: Tensor, real: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
@@ -97,11 +110,10 @@ class Perceptual:
     def _prepared(self, image: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) in [-1, 1] -> (B, 3, H, W) as the network is to get it."""
         channels, *sides = image.shape[1:]
-        if channels not in (1, 3):
-            raise UserError(f"perceptual losses compare images of 1 or 3 channels, not of {channels}", WITHOUT)
-        smallest = 2 ** sum(name.startswith("pool") for name in self.layers)
-        if min(sides) < smallest:
-            raise UserError(f"perceptual losses at {self.layers[-1]} need {smallest} pixels a side, not {min(sides)}", WITHOUT)
+        self._require_channels(channels)
+        if min(sides) < self.smallest:
+            reason = f"perceptual losses at {self.layers[-1]} need {self.smallest} pixels a side, not {min(sides)}"
+            raise UserError(reason, self._way_out())
         return normalized(widened(image).expand(-1, 3, -1, -1), self.normalize)
 
 
@@ -180,16 +192,18 @@ def weights_file(network: FeatureNetworkName, weights: str | None) -> Path:
     """The given file, else that of $I2I_WEIGHTS (a file, or a folder to look in), else torchvision's in its own cache."""
     if weights is not None:
         if not Path(weights).expanduser().is_file():
-            raise UserError(f"there is no file '{weights}' with the weights of {network}", WITHOUT)
+            raise UserError(f"there is no file '{weights}' with the weights of {network}", "check model.perceptual.weights")
         return Path(weights).expanduser()
     url, downloads = _published(network), Path(torch.hub.get_dir()) / "checkpoints"
     name, own = url.rpartition("/")[2], os.environ.get("I2I_WEIGHTS")
+    if own and not Path(own).expanduser().exists():
+        raise UserError(f"$I2I_WEIGHTS names '{own}', and there is no such file or folder", "correct it, or unset it")
     for file in (*(_candidates(Path(own).expanduser(), network, name) if own else ()), downloads / name):
         if file.is_file():
             return file
     raise UserError(
         f"perceptual losses need the weights of {network}, and there is no {name} in '{downloads}'",
-        f"put {url} there, or name a file with --set model.perceptual.weights=FILE or $I2I_WEIGHTS; {WITHOUT}",
+        f"put {url} there, or name a file with --set model.perceptual.weights=FILE or $I2I_WEIGHTS",
     )
 
 

@@ -8,14 +8,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from i2i.domain import Domain
-from i2i.errors import UserError
 from i2i.losses.latent import draw_codes, kl, reparametrised, slerp
 from i2i.losses.matching import l1
 from i2i.method import Accepts, Batch, Method, Sheet, Style, Update
-from i2i.methods.parts import Gan, Initial, Matching, ModeSeeking
+from i2i.methods.parts import Gan, Initial, Matching, ModeSeeking, ScaledDiscriminator, require_side
 from i2i.networks.encoder import ConvEncoder, ResidualEncoder
 from i2i.networks.latent_unet import LatentUNet, LatentUpsampleName, Where
-from i2i.networks.layers import NormName, frozen, initialise, spectrally_normalised, with_image_statistics
+from i2i.networks.layers import NormName, frozen, initialise, with_image_statistics
 from i2i.networks.patchgan import HalvingPatchGAN
 from i2i.settings import Settings
 
@@ -53,21 +52,6 @@ class Encoder(Settings):
         return network
 
 
-class ScaledDiscriminator(Settings):
-    """PatchGANs of `layers` layers at full resolution, half of it and so on, each half as wide as the one before."""
-
-    scales: int = Field(2, ge=1)
-    layers: int = Field(3, ge=1)
-    width: int = Field(64, ge=1)
-    norm: NormName = "instance"
-    spectral_norm: bool = False
-
-    def build(self, in_channels: int, initial: Initial) -> nn.Module:
-        network = HalvingPatchGAN(in_channels, **self.model_dump(exclude={"spectral_norm"}))
-        initialise(network, initial.kind, initial.gain)
-        return spectrally_normalised(network) if self.spectral_norm else network
-
-
 class BicycleGANConfig(Matching):
     """Defaults: the published PyTorch code, with which its networks were trained."""
 
@@ -100,12 +84,15 @@ class BicycleGAN(Method):
 
     def __init__(self, config: BicycleGANConfig, x: Domain, y: Domain):
         super().__init__(config, x, y)
-        self.config, self.game, self.matching = config, config.gan.build(halved=False), config.matching()
+        self.config, self.matching, self.channels = config, config.matching(), y.channels
+        self.game = config.gan.build(halved=False)
+        # what D2 sees are no pairs, whose features could be kept apart
+        self.game2 = config.gan.model_copy(update={"margin": 0.0}).build(halved=False)
         self.G = config.generator.build(x.channels, y.channels, config.z, config.initial)
         self.E = config.encoder.build(y.channels, config.z, config.initial)
         judged = y.channels + (x.channels if config.conditional else 0)
-        self.D = config.discriminator.build(judged, config.initial)
-        self.D2 = config.discriminator.build(judged, config.initial)
+        self.D = config.discriminator.build(HalvingPatchGAN, judged, config.initial)
+        self.D2 = config.discriminator.build(HalvingPatchGAN, judged, config.initial)
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {"G": [self.G], "E": [self.E], "D": [self.D], "D2": [self.D2]}
@@ -114,7 +101,7 @@ class BicycleGAN(Method):
         return {"G": self.G, "E": self.E}
 
     def require(self) -> None:
-        self.matching.require()
+        self.matching.require(self.channels)
 
     def step(self, batch: Batch, update: Update) -> Sheet:
         """The first half of the batch is translated and encoded; the second is what D2 is told is real.
@@ -131,21 +118,20 @@ class BicycleGAN(Method):
 
         real, fake = self._judged(x, y), self._judged(x, encoded)
         real2, fake2 = self._judged(batch.x[-half:], batch.y[-half:]), self._judged(x, random)
-        needs_real = self.matching.needs_real or self.game.relativistic
-        maps = self.game.look(self.D, fake, real if needs_real else None, colours=colours)
-        maps2 = self.game.look(self.D2, fake2, real2 if needs_real else None, colours=colours)
+        maps = self.game.look(self.D, fake, real, features=self.matching.needs_real, colours=colours)
+        maps2 = self.game2.look(self.D2, fake2, real2, colours=colours)
         update(
             "G",
             "E",
             gan=c.lambda_gan * self.game.generator(*maps),
-            gan2=c.lambda_gan2 * self.game.generator(*maps2),
+            gan2=c.lambda_gan2 * self.game2.generator(*maps2),
             **self.matching(encoded, y, *maps, region=region),
             kl=c.lambda_kl * kl(mu, logvar),
             z=c.lambda_z * l1(frozen(self.E)(random)[0], z),  # E is fixed, or G and E would hide z in the image together
-            **self._diversity(x, random, z),
+            **c.mode_seeking.terms(self.G, x, z, random),
         )
         update("D", **self.game.discriminator(self.D, real, fake, colours=colours))
-        update("D2", **self.game.discriminator(self.D2, real2, fake2, colours=colours))
+        update("D2", **self.game2.discriminator(self.D2, real2, fake2, colours=colours))
         return {"input": x, "encoded": encoded, "random": random, "target": y}
 
     def noise(self, x: Tensor) -> Tensor:
@@ -154,13 +140,6 @@ class BicycleGAN(Method):
 
     def _judged(self, x: Tensor, image: Tensor) -> Tensor:
         return torch.cat([x, image], 1) if self.config.conditional else image
-
-    def _diversity(self, x: Tensor, fake: Tensor, z: Tensor) -> dict[str, Tensor]:
-        """What G pays for making the same of two codes. The second sample is not judged, since the first is as random."""
-        if not self.config.mode_seeking.weight:
-            return {}
-        other = self.noise(x)
-        return {"ms": self.config.mode_seeking(fake, self.G(x, other), z, other)}
 
     def sheet(self, batch: Batch) -> Sheet:
         """The styles are the same on every sheet."""
@@ -182,11 +161,7 @@ class BicycleGAN(Method):
 
     def encode_style(self, y: Tensor) -> Style:
         """The mean of what E makes of y, of any size."""
-        if min(y.shape[2:]) < self.E.smallest:
-            raise UserError(
-                f"an image of {y.shape[3]}x{y.shape[2]} is too small to take a style from",
-                f"both sides need {self.E.smallest} pixels at least",
-            )
+        require_side(y, self.E.smallest)
         return self.E(y)[0][0].float().cpu()
 
     def mix_styles(self, a: Style, b: Style, share: float) -> Style:
@@ -194,9 +169,10 @@ class BicycleGAN(Method):
         return slerp(a, b, share)
 
     def accepts(self) -> Accepts:
-        stride = 2**self.config.generator.depth
-        return Accepts(stride=stride, smallest=stride, halo=None)
+        g = self.config.generator
+        return Accepts(stride=2**g.depth, smallest=2**g.depth, halo=LatentUNet.halo(g.depth, g.upsample))
 
     def smallest_crop(self) -> int:
         d = self.config.discriminator
-        return max(self.accepts().smallest, self.E.smallest, HalvingPatchGAN.smallest(d.layers, d.scales))
+        judged = HalvingPatchGAN.smallest(d.layers, d.scales)
+        return max(self.accepts().smallest, self.E.smallest, judged, self.matching.smallest)

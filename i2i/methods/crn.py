@@ -27,7 +27,7 @@ class CRNConfig(Matching):
     width: float = Field(1.0, gt=0)
     """Factor on the published channels of every module."""
     images: int = Field(1, ge=1)
-    """k, which is 9 in the paper; those that are not best anywhere learn slowly, so more of them need a long training."""
+    """k, 9 in the published code; those that are not best anywhere learn slowly, so more of them need a long training."""
     train_from: int = Field(0, ge=0)
     """The first module that learns; those before it stay as they are."""
     checkpointing: bool = False
@@ -40,6 +40,8 @@ class CRNConfig(Matching):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "CRNConfig":
+        if not self.matches:
+            raise ValueError("no loss weighs anything, such as lambda_l1")
         if self.lambda_feat:
             raise ValueError("lambda_feat needs a discriminator, and there is none")
         if self.train_from > self.modules:
@@ -74,9 +76,9 @@ class CRN(Method):
 
     def __init__(self, config: CRNConfig, x: Domain, y: Domain):
         super().__init__(config, x, y)
-        self.config, self.x = config, x
+        self.config, self.x, self.channels = config, x, y.channels
         self.G = config.cascade(x.channels, y.channels)
-        self.perceptual = config.perceptual.build()
+        self.perceptual = config.perceptual.build(without="model.lambda_perceptual=0 --set model.lambda_l1=1")
         self.matching = config.model_copy(update={"lambda_perceptual": 0.0, "lambda_l1": 0.0}).matching()
         self.register_buffer("means", torch.ones(len(self.perceptual.lambdas)))
 
@@ -88,8 +90,8 @@ class CRN(Method):
 
     def require(self) -> None:
         if self.config.lambda_perceptual:
-            self.perceptual.require()
-        self.matching.require()
+            self.perceptual.require(self.channels)
+        self.matching.require(self.channels)
 
     def step(self, batch: Batch, update: Update) -> Sheet:
         x, y = batch.x, batch.y
@@ -169,5 +171,5 @@ class CRN(Method):
         return Accepts(stride=stride, smallest=stride, halo=None)
 
     def smallest_crop(self) -> int:
-        """The deepest tap is behind four poolings."""
-        return max(self.accepts().smallest, 16 if self.config.lambda_perceptual else 1)
+        seen = self.perceptual.smallest if self.config.lambda_perceptual else 1
+        return max(self.accepts().smallest, seen, self.matching.smallest)

@@ -40,7 +40,7 @@ class CycleGAN(Method):
                 f"but one side has {x.channels} channels and the other {y.channels}",
                 "train without it: --set model.lambda_identity=0",
             )
-        self.config, self.game = config, config.gan.build(real_first=True)
+        self.config, self.game = config, config.gan.build(real_first=True, pairs=False)
         self.G = config.generator.build(x.channels, y.channels, config.initial)
         self.F = config.generator.build(y.channels, x.channels, config.initial)
         self.D_X = config.discriminator.build(x.channels, config.initial)
@@ -83,7 +83,7 @@ class CycleGAN(Method):
 
     def _fools(self, D: nn.Module, fake: Tensor, real: Tensor) -> Tensor:
         """What a generator pays for what D makes of its fakes."""
-        return self.game.generator(*self.game.look(D, fake, real if self.game.relativistic else None))
+        return self.game.generator(*self.game.look(D, fake, real))
 
     def sheet(self, batch: Batch) -> Sheet:
         x, y = batch.x, batch.y

@@ -36,7 +36,7 @@ class Pix2Pix(Method):
 
     def __init__(self, config: Pix2PixConfig, x: Domain, y: Domain):
         super().__init__(config, x, y)
-        self.config, self.matching = config, config.matching()
+        self.config, self.matching, self.channels = config, config.matching(), y.channels
         self.G = config.generator.build(x.channels, y.channels, config.initial, z=config.z)
         if config.gan:
             self.game = config.gan.build()
@@ -50,29 +50,22 @@ class Pix2Pix(Method):
         return {"G": self.G}
 
     def require(self) -> None:
-        self.matching.require()
+        self.matching.require(self.channels)
 
     def step(self, batch: Batch, update: Update) -> Sheet:
         x, y, z = batch.x, batch.y, self._noise(batch.x)
         fake = self._generate(x, z)
         gan, maps = self._play(x, y, fake, update) if self.config.gan else ({}, ())
-        update("G", **gan, **self.matching(fake, y, *maps, region=batch.region), **self._diversity(x, z, fake))
+        diversity = {} if z is None else self.config.mode_seeking.terms(self.G, x, z, fake)
+        update("G", **gan, **self.matching(fake, y, *maps, region=batch.region), **diversity)
         return {"input": x, "output": fake, "target": y}
 
     def _play(self, x: Tensor, y: Tensor, fake: Tensor, update: Update) -> tuple[dict[str, Tensor], tuple[Maps, Maps]]:
         """D learns, then judges: what G pays for that, and what D saw."""
         real_pair, fake_pair, colours = torch.cat([x, y], 1), torch.cat([x, fake], 1), y.shape[1]
         update("D", **self.game.discriminator(self.D, real_pair, fake_pair, colours=colours))
-        needs_real = self.matching.needs_real or self.game.relativistic
-        maps = self.game.look(self.D, fake_pair, real_pair if needs_real else None, colours=colours)
+        maps = self.game.look(self.D, fake_pair, real_pair, features=self.matching.needs_real, colours=colours)
         return {"gan": self.game.generator(*maps)}, maps
-
-    def _diversity(self, x: Tensor, z: Tensor | None, fake: Tensor) -> dict[str, Tensor]:
-        """What G pays for making the same of two codes. The second sample is not judged, since the first is as random."""
-        other = self._noise(x) if self.config.mode_seeking.weight else None
-        if z is None or other is None:
-            return {}
-        return {"ms": self.config.mode_seeking(fake, self._generate(x, other), z, other)}
 
     def _noise(self, x: Tensor) -> Tensor | None:
         return torch.randn(len(x), self.config.z, device=x.device) if self.config.z else None
@@ -107,12 +100,15 @@ class Pix2Pix(Method):
         return self.config.generator.accepts()
 
     def smallest_crop(self) -> int:
-        return max(self.accepts().smallest, self.config.discriminator.smallest() if self.config.gan else 1)
+        judged = self.config.discriminator.smallest() if self.config.gan else 1
+        return max(self.accepts().smallest, judged, self.matching.smallest)
 
     def _require_sense(self) -> None:
         c = self.config
         if c.mode_seeking.weight and not c.z:
             raise UserError("mode seeking compares two codes, and model.z is 0", "--set model.z=8")
+        if not c.gan and not c.matches:
+            raise UserError("model.gan is null, and no other loss weighs anything", "such as --set model.lambda_l1=100")
         if c.lambda_feat and not c.gan:
             reason = "feature matching compares what a discriminator sees, and model.gan is null"
             raise UserError(reason, "--set model.lambda_feat=0")

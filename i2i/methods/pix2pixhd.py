@@ -12,10 +12,10 @@ from i2i.domain import Domain
 from i2i.errors import UserError
 from i2i.losses.history import History
 from i2i.method import Accepts, Batch, Method, Sheet, Style, Update
-from i2i.methods.parts import Gan, Initial, Matching
+from i2i.methods.parts import Gan, Initial, Matching, ScaledDiscriminator, require_side
 from i2i.networks.coarse_to_fine import FeatureEncoder, GlobalGenerator, LocalEnhancer
 from i2i.networks.instances import FeatureMemory, boundaries, instance_mean
-from i2i.networks.layers import NormName, UpsampleName, fitted, initialise, spectrally_normalised, with_image_statistics
+from i2i.networks.layers import NormName, UpsampleName, fitted, initialise, with_image_statistics
 from i2i.networks.patchgan import MultiScalePatchGAN
 from i2i.settings import Settings
 
@@ -49,21 +49,6 @@ class Generator(Settings):
         return Accepts(stride=stride, smallest=2 * stride, halo=halo)
 
 
-class Discriminator(Settings):
-    """A PatchGAN of `layers` layers at full resolution, at half of it, and so on: `scales` of them."""
-
-    scales: int = Field(2, ge=1)
-    layers: int = Field(3, ge=1)
-    width: int = Field(64, ge=1)
-    norm: NormName = "instance"
-    spectral_norm: bool = False
-
-    def build(self, in_channels: int, initial: Initial) -> nn.Module:
-        network = MultiScalePatchGAN(in_channels, **self.model_dump(exclude={"spectral_norm"}))
-        initialise(network, initial.kind, initial.gain)
-        return spectrally_normalised(network) if self.spectral_norm else network
-
-
 class Encoder(Settings):
     """What turns a photo into features of its things: `halvings` there and back, `width` channels at full size."""
 
@@ -82,7 +67,7 @@ class Pix2PixHDConfig(Matching):
     """Defaults: the published code, with the paper where that says more."""
 
     generator: Generator = Generator()
-    discriminator: Discriminator = Discriminator()  # two scales up to 1024x512, three for 2048x1024
+    discriminator: ScaledDiscriminator = ScaledDiscriminator()  # two scales up to 1024x512, three for 2048x1024
     gan: Gan = Gan(kind="lsgan")
     lambda_feat: float = Field(10.0, ge=0)  # section 4: lambda = 10
     lambda_perceptual: float = Field(10.0, ge=0)  # the same in VGG-19, as in the published code
@@ -115,10 +100,11 @@ class Pix2PixHD(Method):
 
     def __init__(self, config: Pix2PixHDConfig, x: Domain, y: Domain):
         super().__init__(config, x, y)
-        self.config, self.x, self.matching, self.game = config, x, config.matching(), config.gan.build()
+        self.config, self.x, self.channels, self.matching = config, x, y.channels, config.matching()
+        self.game = config.gan.build(pairs=not config.history)
         channels = x.channels + x.instances
         self.G = config.generator.build(channels + config.features, y.channels, config.initial)
-        self.D = config.discriminator.build(channels + y.channels, config.initial)
+        self.D = config.discriminator.build(MultiScalePatchGAN, channels + y.channels, config.initial)
         self.history = History(config.history)
         if config.features:
             self.E = config.encoder.build(y.channels, config.features, config.initial)
@@ -134,7 +120,7 @@ class Pix2PixHD(Method):
         return {"G": self.G, "E": self.E, "memory": self.memory} if self.config.features else {"G": self.G}
 
     def require(self) -> None:
-        self.matching.require()
+        self.matching.require(self.channels)
 
     def step(self, batch: Batch, update: Update) -> Sheet:
         y, seen = batch.y, self._seen(batch.x, batch.instances)
@@ -142,8 +128,7 @@ class Pix2PixHD(Method):
         fake = self._generate(seen, features)
 
         fake_pair, real_pair, colours = torch.cat([seen, fake], 1), torch.cat([seen, y], 1), y.shape[1]
-        needs_real = self.matching.needs_real or self.game.relativistic
-        maps = self.game.look(self.D, fake_pair, real_pair if needs_real else None, colours=colours)
+        maps = self.game.look(self.D, fake_pair, real_pair, features=self.matching.needs_real, colours=colours)
         matching = self.matching(fake, y, *maps, region=batch.region)
         update(*self._learners(update.epoch), gan=self.game.generator(*maps), **matching)
 
@@ -210,11 +195,19 @@ class Pix2PixHD(Method):
         style = self.choose_style({}) if style is None else style
         if style.ndim == 2:
             return style.to(x)[self._labels(x)[:, 0]].movedim(-1, 1)
-        resized = functional.interpolate(style.to(x), x.shape[-2:], mode="bilinear", antialias=True)
+        resized = self._laid_over(style.to(x), x)
         return instance_mean(resized.expand(len(x), -1, -1, -1), self._things(x, instances))
 
+    def _laid_over(self, style: Tensor, x: Tensor) -> Tensor:
+        """What a photo shows, as large as x: mirrored at the edges where x was mirrored up to its size, else resized."""
+        extra, stride = [a - b for a, b in zip(x.shape[-2:], style.shape[-2:], strict=True)], self.accepts().stride
+        if all(0 <= pixels < min(stride, side) for pixels, side in zip(extra, style.shape[-2:], strict=True)):
+            left, above = extra[1] // 2, extra[0] // 2
+            return functional.pad(style, (left, extra[1] - left, above, extra[0] - above), mode="reflect")
+        return functional.interpolate(style, x.shape[-2:], mode="bilinear", antialias=True)
+
     def draw_styles(self, count: int, seed: int) -> list[Style]:
-        """For each label one of its kinds (section 3.4); all things of a label are alike."""
+        """For each label one of its kinds (section 3.4), for all things of it; as published each thing gets its own."""
         if not self.config.features:
             return super().draw_styles(count, seed)
         generator, labels = torch.Generator().manual_seed(seed), self.memory.kinds(self.config.clusters)
@@ -238,7 +231,10 @@ class Pix2PixHD(Method):
 
     def encode_style(self, y: Tensor) -> Style:
         """What E sees in a photo, (1, features, H, W), for the mean over each thing of an input."""
-        return self._encode(y) if self.config.features else super().encode_style(y)
+        if not self.config.features:
+            return super().encode_style(y)
+        require_side(y, 2**self.config.encoder.halvings)
+        return self._encode(y)
 
     def accepts(self) -> Accepts:
         """With features a thing of any size decides about all of its pixels; boundaries look at a neighbour."""
@@ -251,4 +247,5 @@ class Pix2PixHD(Method):
 
     def smallest_crop(self) -> int:
         encoder = 2**self.config.encoder.halvings if self.config.features else 1
-        return max(self.accepts().smallest, MultiScalePatchGAN.smallest(self.config.discriminator.scales), encoder)
+        judged = MultiScalePatchGAN.smallest(self.config.discriminator.scales)
+        return max(self.accepts().smallest, judged, encoder, self.matching.smallest)

@@ -1,7 +1,6 @@
 """SimGAN: Learning from Simulated and Unsupervised Images through Adversarial Training (Shrivastava, Pfister, Tuzel, Susskind,
 Wang, Webb 2017, arXiv:1612.07828)."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -77,13 +76,13 @@ class SimGANConfig(Settings):
     discriminator: LocalSettings = LocalSettings()
     gan: Gan = Gan(kind="vanilla")  # section 2.1
     psi: Literal["identity", "gradient", "mean", "perceptual"] = "identity"  # section 2.1: what must not change
-    # The paper gives no lambda, and its losses are sums: 0.01 a pixel against 1 a place of D, as public code has it, would be
-    # 0.01 * 55 * 35 / 126 = 0.15 between our means. Other code comes to 0.5 and up to 300, where R can only copy.
+    # The paper gives no lambda, and its losses are sums: 0.01 for each pixel against 1 for each of D's 126 places would be
+    # 0.01 * 55 * 35 / 126 = 0.15 between our means. Public code comes to anything from 0.5 to 300, where R can only copy.
     lambda_reg: float = Field(0.5, gt=0)
     perceptual: Features = Features(network="vgg16", taps={"relu2_2": 1.0}, normalize="imagenet")  # for psi=perceptual
     refiner_first: int = Field(1000, ge=0)  # steps of R with the regularisation alone, then
     discriminator_first: int = Field(200, ge=0)  # steps of D alone
-    k_g: int = Field(2, ge=1)  # Algorithm 1: updates of R, then
+    k_g: int = Field(2, ge=1)  # Algorithm 1: updates of R (sources differ: 2, or 50), then
     k_d: int = Field(1, ge=1)  # updates of D
     history: int = Field(512, ge=0)  # no size in the paper; 512 colour images of 256 pixels are 0.4 GB, in checkpoints too
     initial: Initial = Initial(kind="xavier", gain=1.0)  # not in the paper; without norms N(0, 0.02) would fade away
@@ -109,8 +108,8 @@ class SimGAN(Method):
                 f"a refiner keeps what it is given, but x has {x.channels} channels and y {y.channels}",
                 "convert one side: grey and colour images cannot be told apart by anything else",
             )
-        self.config, self.game = config, config.gan.build(halved=False)
-        self.perceptual = config.perceptual.build()
+        self.config, self.channels, self.game = config, x.channels, config.gan.build(halved=False, pairs=False)
+        self.perceptual = config.perceptual.build(without="model.psi=identity") if config.psi == "perceptual" else None
         self.R = config.refiner.build(x.channels, config.initial)
         self.D = config.discriminator.build(x.channels, config.initial)
         self.history = History(config.history)
@@ -123,8 +122,8 @@ class SimGAN(Method):
         return {"R": self.R}
 
     def require(self) -> None:
-        if self.config.psi == "perceptual":
-            self.perceptual.require()
+        if self.perceptual:
+            self.perceptual.require(self.channels)
 
     def turn(self, step: int) -> Turn:
         """Who plays after so many steps, each on a batch of its own: R learns to copy, D to tell, then Algorithm 1 begins."""
@@ -148,11 +147,11 @@ class SimGAN(Method):
         return {"synthetic": x, "refined": refined, "real": y}
 
     def _fools(self, refined: Tensor, y: Tensor) -> Tensor:
-        return self.game.generator(*self.game.look(self.D, refined, y if self.game.relativistic else None))
+        return self.game.generator(*self.game.look(self.D, refined, y))
 
     def changed(self, refined: Tensor, x: Tensor) -> Tensor:
         """|ψ(R(x)) - ψ(x)|_1, as a mean: how much of what must stay did not."""
-        if self.config.psi == "perceptual":
+        if self.perceptual:
             return self.perceptual(refined, x)
         psi = {"identity": widened, "gradient": gradient, "mean": mean_colour}[self.config.psi]
         return l1(psi(refined), psi(x))
@@ -171,7 +170,7 @@ class SimGAN(Method):
     def smallest_crop(self) -> int:
         return max(2, self.config.discriminator.smallest())  # one pixel has no gradient
 
-    def concerns(self, means: Mapping[str, float]) -> list[str]:
+    def concerns(self) -> list[str]:
         """R that has long played against D and only copies."""
         if self.copied < 500:
             return []

@@ -15,7 +15,7 @@ class Cascade(nn.Module):
     Module i works at 1/2^(n - 1 - i) of the full size, with widths[i] channels; so H and W are multiples of 2^(n - 1), and
     their quotient is free. The last layer is a head named by n: a cascade that has grown does not find it in weights of before.
     The modules before `train_from` compute without a graph. `checkpointing` keeps only what passes between modules, and
-    computes the rest again on the way back: the same gradients for less memory and a third more time.
+    computes the rest again on the way back: the same gradients for less memory and more time.
     """
 
     def __init__(
@@ -47,20 +47,23 @@ class Cascade(nn.Module):
                     features = checkpoint(module, features, layout, use_reentrant=False, preserve_rng_state=False)
                 else:
                     features = module(features, layout)
-        (head,) = self.head.values()
-        return head(features).unflatten(1, (self.images, -1))
+        return self._head(features).unflatten(1, (self.images, -1))
 
     @torch.no_grad()
     def remember(self, errors: Tensor) -> None:
         """Take in which image of each input was the best; errors: (B, images), the less the better."""
-        (head,) = self.head.values()
-        best = functional.one_hot(errors.argmin(1), self.images).to(head.wins)
-        head.wins.lerp_(best.mean(0), 0.01)
+        best = functional.one_hot(errors.argmin(1), self.images).to(self._head.wins)
+        self._head.wins.lerp_(best.mean(0), 0.01)
 
     def best_first(self) -> Tensor:
         """The numbers of the images, those first that have lately been the best most often."""
+        return self._head.wins.argsort(descending=True, stable=True)
+
+    @property
+    def _head(self) -> "Head":
         (head,) = self.head.values()
-        return head.wins.argsort(descending=True, stable=True)
+        assert isinstance(head, Head)
+        return head
 
     def trained(self) -> list[nn.Module]:
         """The modules from `train_from` on, and the head."""

@@ -71,7 +71,8 @@ def kinds(points: Tensor, count: int, rounds: int = 100) -> Tensor:
 class FeatureMemory(nn.Module):
     """The latest features of the things of each label, with the share of its image that each covers: up to `size` a label.
 
-    Buffers, so that whatever holds the weights holds them too.
+    Buffers, so that whatever holds the weights holds them too. Each is what E saw in the step that met the thing; the published
+    code encodes the whole data again after training.
     """
 
     features: Tensor

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from i2i.networks.layers import NormName, ReflectionPad2d, ResizeConv2d, norm_layer
+from i2i.networks.unet import UNet
 
 Where = Literal["all", "input"]
 LatentUpsampleName = Literal["transposed", "resize", "bilinear"]
@@ -55,6 +56,11 @@ class LatentUNet(nn.Module):
             ]
             below = [frame(down, below, up, skip=not outermost)]
         (self.model,) = below
+
+    @staticmethod
+    def halo(depth: int, upsample: LatentUpsampleName = "transposed") -> int:
+        """How far in pixels an input can reach, as in `UNet.halo`; bilinear upsampling spreads it further."""
+        return UNet.halo(depth) + (2**depth - 1 if upsample == "bilinear" else 0)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
         return self.model(x, z) if self.where == "all" else self.model(_joined(x, z))

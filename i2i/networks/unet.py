@@ -60,6 +60,11 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.model(x)
 
+    @staticmethod
+    def halo(depth: int) -> int:
+        """How far in pixels an input can reach, with either way of upsampling: half the receptive field. 765 for depth 8."""
+        return 3 * 2**depth - 3
+
 
 class _Outermost(nn.Module):
     """The frame around all levels; it has no skip."""

@@ -159,7 +159,7 @@ class Trainer:
             losses = None
             if self.step % settings.log_every == 0 or self.step == total:
                 losses = self.journal.line(self._where(), self._rates())
-                self._warn(losses)
+                self._warn()
             self.watcher.step(self.done, self.stage.whole, self.epoch, losses)
             if self.step % settings.sample_every == 0 or self.step == total:
                 self._show()
@@ -199,9 +199,9 @@ class Trainer:
         epoch, seconds = round(self.epoch, 4), round(self.seconds, 3)
         return {"step": self.done, "steps": self.stage.whole, "epoch": epoch, "seconds": seconds}
 
-    def _warn(self, losses: dict[str, float]) -> None:
-        """Say what the method has against these losses, once."""
-        for concern in self.method.concerns(losses):
+    def _warn(self) -> None:
+        """Say what concerns the method, once."""
+        for concern in self.method.concerns():
             if concern not in self.warned and self.ranks.is_first:
                 self.warned.add(concern)
                 self.watcher.say(f"warning: {concern}")
@@ -228,8 +228,11 @@ class Trainer:
         """Write the model, then the checkpoint: so a run that has its last checkpoint lacks nothing."""
         self.ranks.average_statistics(self.method)
         self._require_finite()
-        if not self.ranks.is_first:
-            return
+        if self.ranks.is_first:
+            self._write()
+        self.ranks.any(False)  # nobody goes on, perhaps to the next stage, before everything is written
+
+    def _write(self) -> None:
         state = {
             "step": self.step,
             "ranks": self.ranks.count,

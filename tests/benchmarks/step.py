@@ -37,9 +37,10 @@ from i2i.data.samples import PairedSamples, UnpairedSamples
 from i2i.data.scenes import scene
 from i2i.domain import Domain
 from i2i.losses.history import History
-from i2i.method import Method
+from i2i.method import Batch, Method
 from i2i.models import method_class
 from i2i.networks.layers import InstanceNorm2d, ReflectionPad2d
+from i2i.networks.patchgan import Maps
 from i2i.training.memory import keep_freed_memory
 from i2i.training.precision import Precision
 from i2i.training.update import Updater
@@ -71,7 +72,7 @@ def plain(name: str) -> Callable[[Any], None]:
 def fresh(name: str) -> Method:
     torch.manual_seed(0)
     kind = method_class(name)
-    return kind(kind.Config())
+    return kind(kind.Config(), Domain.of(3), Domain.of(3))
 
 
 def plainly(module: nn.Module) -> Any:
@@ -92,11 +93,12 @@ def learns(network: nn.Module, does: bool) -> None:
 
 
 def plain_pix2pix(m: Any, adam: dict[str, torch.optim.Optimizer]) -> Callable[[Any], None]:
-    def judged(logits: torch.Tensor, real: bool) -> torch.Tensor:
+    def judged(maps: Maps, real: bool) -> torch.Tensor:
+        logits = maps[0][-1]
         return binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
     def step(batch: Any) -> None:
-        x, y = batch
+        x, y = batch.x, batch.y
         fake = m.G(x)
         learns(m.D, True)
         adam["D"].zero_grad()
@@ -115,11 +117,12 @@ def plain_pix2pix(m: Any, adam: dict[str, torch.optim.Optimizer]) -> Callable[[A
 def plain_cyclegan(m: Any, adam: dict[str, torch.optim.Optimizer]) -> Callable[[Any], None]:
     history_x, history_y = History(50), History(50)
 
-    def judged(logits: torch.Tensor, real: bool) -> torch.Tensor:
+    def judged(maps: Maps, real: bool) -> torch.Tensor:
+        logits = maps[0][-1]
         return mse_loss(logits, torch.full_like(logits, float(real)))
 
     def step(batch: Any) -> None:
-        x, y = batch
+        x, y = batch.x, batch.y
         fake_y = m.G(x)
         back_x = m.F(fake_y)
         fake_x = m.F(y)
@@ -146,10 +149,9 @@ def step_of(name: str, variant: str) -> Callable[[Any], None]:
     return plain(name) if variant == "plain" else ours(name, variant)
 
 
-def batch_of(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def batch_of(size: int) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    x, y = torch.rand(2, 1, 3, size, size, generator=generator) * 2 - 1
-    return x, y
+    return Batch(*torch.rand(2, 1, 3, size, size, generator=generator) * 2 - 1)
 
 
 class Taken(NamedTuple):

@@ -281,10 +281,11 @@ class Answering(nn.Module):
 
 def test_a_generator_does_not_learn_from_the_real_side() -> None:
     D, (real, fake) = Scales(), images(16)
-    fake_maps, real_maps = Game("lsgan").look(D, fake.requires_grad_(), real.requires_grad_())
+    fake_maps, real_maps = Game("lsgan").look(D, fake.requires_grad_(), real.requires_grad_(), features=True)
     assert all(layer.requires_grad for maps in fake_maps for layer in maps)
     assert not any(layer.requires_grad for maps in real_maps for layer in maps)
-    assert Game("lsgan").look(D, fake)[1] == []
+    assert Game("lsgan").look(D, fake, real)[1] == []
+    assert Game("lsgan", relativistic=True).look(D, fake, real)[1] != []
 
 
 @pytest.mark.parametrize("kind", ["vanilla", "lsgan"])
@@ -332,7 +333,7 @@ def test_augmented_real_and_fake_images_are_changed_alike_and_the_condition_keep
     D.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     x, _ = images(16)
     torch.manual_seed(1)
-    Game("lsgan", augment=("color",)).look(D, x, x, colours=1)
+    Game("lsgan", augment=("color",)).look(D, x, x, features=True, colours=1)
     assert torch.equal(seen[0], seen[1])
     assert torch.equal(seen[0][:, :2], x[:, :2])
     assert not torch.equal(seen[0][:, 2:], x[:, 2:])

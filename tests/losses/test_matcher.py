@@ -13,8 +13,8 @@ class Counted:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
-    def require(self) -> None:
-        self.calls.append("require")
+    def require(self, channels: int) -> None:
+        self.calls.append(f"require {channels}")
         raise UserError("no weights")
 
     def __call__(self, fake: Tensor, real: Tensor) -> Tensor:
@@ -46,25 +46,26 @@ def test_every_term_carries_its_weight() -> None:
 
 
 def test_what_weighs_nothing_is_not_computed_and_needs_no_weights() -> None:
-    perceptual, style = Counted(), Counted()
-    matcher = Matcher(perceptual, style)
-    matcher.require()
+    matcher = Matcher()
+    matcher.require(3)
     assert matcher(FAKE, Y, *MAPS) == {}
-    assert perceptual.calls == style.calls == []
     assert not matcher.needs_real
+    assert matcher.smallest == 1
 
 
-@pytest.mark.parametrize("weight", ["lambda_perceptual", "lambda_style"])
-def test_a_feature_network_that_is_needed_and_not_there_is_refused(weight) -> None:
+@pytest.mark.parametrize("which", ["perceptual", "style"])
+def test_a_feature_network_that_is_needed_and_not_there_is_refused(which) -> None:
+    network = Counted()
     with pytest.raises(UserError, match="no weights"):
-        Matcher(Counted(), Counted(), **{weight: 1.0}).require()
+        Matcher(**{which: network}).require(4)
+    assert network.calls == ["require 4"]
 
 
 def test_a_region_weighs_more_where_it_is_marked() -> None:
     region = torch.zeros(2, 1, 8, 8)
     region[:, :, :4] = 1
-    terms = Matcher(Counted(), Counted(), lambda_l1=1, lambda_region=3)(FAKE, Y, region=region)
+    terms = Matcher(lambda_l1=1, lambda_region=3)(FAKE, Y, region=region)
     difference = (FAKE - Y).abs()
     torch.testing.assert_close(terms["l1"], (difference * torch.cat([torch.full((4, 8), 4.0), torch.ones(4, 8)])).mean())
-    plain = Matcher(Counted(), Counted(), lambda_l1=1, lambda_region=3)(FAKE, Y)
+    plain = Matcher(lambda_l1=1, lambda_region=3)(FAKE, Y)
     torch.testing.assert_close(plain["l1"], l1(FAKE, Y))

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from i2i.errors import UserError
 from i2i.methods.parts import Discriminator, Features, Gan, Generator, Initial, Matching
 from i2i.networks.layers import BatchNorm2d
 from i2i.networks.patchgan import PixelGAN
@@ -49,7 +50,7 @@ def test_a_discriminator_works_on_the_smallest_image_it_says_and_not_below(kind,
 def test_the_halo_belongs_to_the_way_of_upsampling() -> None:
     assert Generator(kind="resnet", blocks=9).accepts().halo == 84
     assert Generator(kind="resnet", blocks=9, upsample="resize").accepts().halo == 87
-    assert Generator(kind="unet").accepts().halo is None
+    assert Generator(kind="unet").accepts().halo == 765
 
 
 def test_generators_translate_with_the_statistics_of_the_image() -> None:
@@ -110,6 +111,30 @@ def test_every_weight_of_the_matching_terms_reaches_them() -> None:
     weights = {f"lambda_{name}": i for i, name in enumerate(("l1", "region", "feat", "perceptual", "style", "tv"), 1)}
     matcher = Matching(**weights).matching()
     assert {name: getattr(matcher, name) for name in weights} == weights
+    assert matcher.perceptual.lambdas == Features().taps
+    assert matcher.style.lambdas == Features().style_taps
+    assert "model.lambda_style=0" in matcher.style.without
+
+
+def test_feature_networks_that_weigh_nothing_are_not_made() -> None:
+    matcher = Matching(lambda_l1=1, perceptual=Features(taps={"relu1_1": 0.0})).matching()
+    assert matcher.perceptual is matcher.style is None
+
+
+def test_a_region_without_an_l1_is_refused() -> None:
+    with pytest.raises(ValueError, match="lambda_region weighs the L1, and lambda_l1 is 0"):
+        Matching(lambda_region=1)
+
+
+def test_a_margin_is_refused_where_there_are_no_partners() -> None:
+    with pytest.raises(UserError, match="keeps the features of partners apart"):
+        Gan(margin=1.0).build(pairs=False)
+    with pytest.raises(ValueError, match="relativistic means nothing to wgan-gp"):
+        Gan(kind="wgan-gp", relativistic=True)
+
+
+def test_one_policy_needs_no_brackets() -> None:
+    assert Gan(augment="color").augment == ("color",)
 
 
 def test_a_tap_of_weight_zero_is_left_out() -> None:

@@ -80,3 +80,17 @@ def test_dropout_works_in_training_only() -> None:
     assert not torch.equal(network(x), network(x))
     network.eval()
     assert torch.equal(network(x), network(x))
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "resize"])
+@pytest.mark.parametrize("depth", [2, 3])
+def test_the_halo_is_how_far_an_input_reaches(depth, upsample) -> None:
+    torch.manual_seed(0)
+    network, side = UNet(1, 1, depth=depth, width=2, norm="none", upsample=upsample).double(), 2 ** (depth + 4)
+    x = torch.randn(1, 1, side, side, dtype=torch.float64, requires_grad=True)
+    y, farthest = network(x), 0
+    for place in range(side // 2, side // 2 + 2**depth):
+        (gradient,) = torch.autograd.grad(y[0, 0, place, place], x, retain_graph=True)
+        reached = gradient[0, 0].abs().sum(1).nonzero().flatten()
+        farthest = max(farthest, int((reached - place).abs().max()))
+    assert farthest == UNet.halo(depth)

@@ -57,7 +57,9 @@ def test_alone_every_message_is_its_own_answer():
 BODY = """
 from i2i import models
 from i2i.config import from_assignments
+from i2i.domain import Domain
 from i2i.errors import UserError
+from i2i.method import Batch
 from i2i.training.update import Updater
 import kills
 
@@ -73,14 +75,15 @@ def learned(group, batch):
     settings = [f"model.{s}" for s in kills.MODEL["cyclegan"]] + ["model.history=0"]
     config = models.configure("cyclegan", [from_assignments(settings)])
     torch.manual_seed(0)
-    method = models.method_class("cyclegan")(config.model, 3, 3)
+    method = models.method_class("cyclegan")(config.model, Domain.of(3), Domain.of(3))
     update = Updater(method, lr=0.01, ranks=group)
     for _ in range(3): method.step(batch, update)
     return [p.flatten().tolist() for p in method.parameters() if p.dim() == 4]  # a bias before a norm gets rounding errors only
 
 x, y = torch.rand(2, 2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 mine = slice(group.rank, group.rank + 1)
-report({"messages": messages, "mine": learned(group, (x[mine], y[mine])), "one process": learned(ranks.Ranks(), (x, y))})
+one, both = Batch(x[mine], y[mine]), Batch(x, y)
+report({"messages": messages, "mine": learned(group, one), "one process": learned(ranks.Ranks(), both)})
 """
 
 
@@ -106,35 +109,27 @@ def test_two_ranks_learn_what_one_process_learns_from_both_of_their_batches(repo
         torch.testing.assert_close(torch.tensor(two), torch.tensor(one), rtol=1e-3, atol=1e-4)
 
 
-def training(data: Path, run: Path, steps: int) -> list[str]:
-    """A command that trains, and writes the numbers of the samples that its process learned from beside the run."""
-    log = (
-        "import os, sys; from i2i.data.samples import UnpairedSamples as S; real = S.__getitem__\n"
-        f"def logged(self, n): print(n, file=open({str(run)!r} + '-saw-' + os.environ['RANK'], 'a')); return real(self, n)\n"
-        "S.__getitem__ = logged\nfrom i2i.cli import main; main()"
-    )
-    settings = [f"model.{s}" for s in kills.MODEL["cyclegan"]] + [f"train.{s}" for s in kills.TRAIN]
+SAW = """
+import os, sys
+from i2i.data.samples import UnpairedSamples as S
+real = S.__getitem__
+def logged(self, n): print(n, file=open(sys.argv[-1] + '-saw-' + os.environ['RANK'], 'a')); return real(self, n)
+S.__getitem__ = logged
+"""
+"""Writes the numbers of the samples that a process learned from beside the run."""
+
+
+def training(data: Path, run: Path, *more: str, before: str = SAW) -> list[str]:
+    """A command that trains; `before` is Python that runs first."""
+    settings = [*(f"model.{s}" for s in kills.MODEL["cyclegan"]), *(f"train.{s}" for s in kills.TRAIN), *more]
     options = [word for setting in settings for word in ("--set", setting)]
-    return [
-        "-c",
-        log,
-        "train",
-        "cyclegan",
-        "--data",
-        str(data),
-        "--out",
-        str(run),
-        "--steps",
-        str(steps),
-        "--size",
-        "16",
-        *options,
-    ]
+    code = f"{before}\nfrom i2i.cli import main; main()"
+    return ["-c", code, "train", "cyclegan", "--data", str(data), "--size", "16", *options, "--out", str(run)]
 
 
 def test_a_run_of_two_ranks_is_one_run_each_with_its_own_samples_and_one_voice(tmp_path, images):
     run = tmp_path / "run"
-    first, second = ended(start(training(images("cyclegan"), run, 7)))
+    first, second = ended(start(training(images("cyclegan"), run, "train.steps=7")))
     assert (first[0], second[0]) == (0, 0), first[2] + second[2]
     assert first[1] == f"{run}/model.safetensors\n"
     assert "step 7/7" in first[2]
@@ -146,13 +141,44 @@ def test_a_run_of_two_ranks_is_one_run_each_with_its_own_samples_and_one_voice(t
     checkpoint.load(checkpoint.latest(run))
 
 
+BORDERS = """
+import hashlib, json, sys, time
+from pathlib import Path
+from i2i.training import checkpoint
+from i2i.training.trainer import Trainer
+run, save = Trainer.run, checkpoint.save
+def noted(self):
+    def note():
+        weights = b"".join(p.detach().numpy().tobytes() for p in self.method.parameters())
+        with Path(f"{sys.argv[-1]}-at-{self.ranks.rank}").open("a") as file:
+            print(hashlib.sha256(weights).hexdigest(), file=file)
+    note(); run(self); note()
+def slow(*arguments): time.sleep(0.5); save(*arguments)
+Trainer.run, checkpoint.save = noted, slow
+"""
+"""Writes what the weights are before and after each stage beside the run. Checkpoints come late, and only one rank writes."""
+
+
+def test_all_ranks_begin_a_stage_with_the_weights_of_the_end_of_the_one_before(tmp_path, images):
+    run = tmp_path / "run"
+    stages = ("stages.a.train.steps=2", "stages.b.train.steps=2", "stages.b.data.size=20", "train.ema=0")
+    first, second = ended(start(training(images("cyclegan"), run, *stages, before=BORDERS)))
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    at = [Path(f"{run}-at-{rank}").read_text().split() for rank in range(2)]
+    assert at[0] == at[1]
+    begin_a, end_a, begin_b, end_b = at[0]
+    assert begin_b == end_a
+    assert len({begin_a, end_a, end_b}) == 3
+    assert checkpoint.step_of(checkpoint.latest(run)) == 4
+
+
 def test_a_signal_to_one_rank_stops_all_at_the_same_step_and_the_run_goes_on(tmp_path, images):
     run = tmp_path / "run"
-    processes = start(training(images("cyclegan"), run, 2000))
+    processes = start(training(images("cyclegan"), run, "train.steps=2000"))
     kills.wait_for_a_line(processes[0], run)
     processes[1].send_signal(signal.SIGTERM)
     (first, _, said), (second, _, silent) = ended(processes)
-    assert (first, second) == (143, 143)
+    assert (first, second) == (143, 143), said + silent
     assert f"hint: torchrun --nproc-per-node 2 -m i2i resume {run}" in said
     assert silent == ""
     assert checkpoint.latest(run) is not None
@@ -160,7 +186,7 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step_and_the_run_goes_on(tmp
 
 def test_a_rank_that_dies_ends_the_others_with_a_sentence(tmp_path, images):
     run = tmp_path / "run"
-    processes = start(training(images("cyclegan"), run, 2000))
+    processes = start(training(images("cyclegan"), run, "train.steps=2000"))
     kills.wait_for_a_line(processes[0], run)
     processes[1].kill()
     began = time.monotonic()

@@ -20,6 +20,8 @@ EXACT = [
     ("cyclegan", ["train.precision=bf16", "train.clip=1", "train.steps=null", "train.epochs=2", "train.batch=2"]),
     ("pix2pixhd", ["train.ema=0.9"]),
     ("pix2pixhd", ["model.features=2", "train.batch=2"]),
+    ("pix2pixhd", ["model.history=3", "model.gan.augment=[color]", "model.gan.r1=1"]),
+    ("pix2pixhd", ["train.ema=0.9", "model.generator.enhancers=1", "model.fix_epochs=0.8"]),  # the switch comes after 4 steps
     ("bicyclegan", ["train.ema=0.9", "train.batch=3"]),
     ("bicyclegan", ["train.precision=bf16", "model.mode_seeking.weight=1"]),
     ("simgan", ["train.batch=4"]),  # the kills fall into both warm-ups and the game

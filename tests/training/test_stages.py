@@ -1,9 +1,11 @@
 """A run of several stages: what each takes from the one before, how its steps are counted, and that a kill changes nothing."""
 
 import json
+from itertools import pairwise
 
 import kills
 import pytest
+import torch
 from test_resume import Killed
 
 from i2i import models, runs
@@ -59,23 +61,100 @@ def test_the_model_says_itself_which_stage_it_is_of(new_run, train_all):
     assert models.open_model(run, runs.choose_device("cpu")).config.data.size == 32
 
 
+@pytest.fixture
+def train_killed(train_all, watch):
+    """`train_killed(run, (1, 4))`: all stages of it, killed after these steps and resumed."""
+
+    def train(run, steps):
+        for step in steps:
+
+            def kill(done, step=step):
+                if done == step:
+                    raise Killed
+
+            with pytest.raises(Killed):
+                train_all(run, watch(kill))
+        train_all(run)
+
+    return train
+
+
 @pytest.mark.parametrize("steps", [(1, 4, 6), (2, 3, 5), (3,)])
-def test_a_kill_in_any_stage_and_between_two_changes_no_byte(new_run, train_all, watch, steps):
+def test_a_kill_in_any_stage_and_between_two_changes_no_byte(new_run, train_all, train_killed, steps):
     alone, killed = staged(new_run, "alone"), staged(new_run, "killed")
     train_all(alone)
-
-    def kill(at):
-        def watcher(done):
-            if done == at:
-                raise Killed
-
-        return watch(watcher)
-
-    for step in steps:
-        with pytest.raises(Killed):
-            train_all(killed, kill(step))
-    train_all(killed)
+    train_killed(killed, steps)
     assert kills.differing_bytes(killed, alone) == {}
+
+
+# Networks that grow from stage to stage
+
+
+GLOBAL_THEN_LOCAL = (  # five images, so the coarse part waits for five steps of the second stage
+    *("stages.global.train.steps=3", "stages.global.model.generator.width=4", "stages.global.model.discriminator.scales=1"),
+    *("stages.local.train.steps=8", "stages.local.model.generator.enhancers=1", "stages.local.model.generator.width=2"),
+    *("stages.local.model.discriminator.scales=2", "stages.local.model.fix_epochs=1"),
+)
+COARSE_THEN_GROWN = (
+    *("stages.coarse.train.steps=3", "stages.coarse.model.images=2"),
+    *("stages.grown.train.steps=4", "stages.grown.model.modules=4", "stages.grown.model.train_from=2"),
+)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "steps"),
+    [
+        ("pix2pixhd", GLOBAL_THEN_LOCAL, (3, 4, 8, 10)),  # step 4 is the first of the second stage; in 9 the coarse part begins
+        ("crn", COARSE_THEN_GROWN, (2, 3, 4, 6)),
+    ],
+)
+def test_a_kill_changes_no_byte_where_networks_grow(new_run, train_all, train_killed, method, settings, steps):
+    alone, killed = (new_run(method, name, "train.log_every=1", *settings) for name in ("alone", "killed"))
+    train_all(alone)
+    train_killed(killed, steps)
+    assert kills.differing_bytes(killed, alone) == {}
+
+
+def watched(run, watch, weights):
+    """What `weights(method)` are before a stage and after each of its steps, for every stage; and what was said."""
+    seen, said = [], []
+    for _, trainer in runs.trainers(run, prepare(runs.saved_config(run)), watch()):
+        here = [weights(trainer.method)]
+        said += trainer.watcher.said
+        trainer.watcher = watch(lambda _, here=here, method=trainer.method: here.append(weights(method)))
+        trainer.run()
+        seen.append(here)
+    return seen, said
+
+
+def kernels(network):
+    return torch.cat([p.detach().flatten() for p in network.parameters() if p.ndim == 4])
+
+
+def moves(series):
+    """For each step whether it changed anything."""
+    return [not torch.equal(before, after) for before, after in pairwise(series)]
+
+
+def test_the_coarse_weights_come_from_the_stage_before_and_wait_for_the_switch(new_run, watch):
+    run = new_run("pix2pixhd", "run", "train.ema=0", *GLOBAL_THEN_LOCAL)
+    trunk = 17  # the layers of the global generator before those that make an image
+    (before, local), said = watched(run, watch, lambda method: kernels(method.G.model[:trunk]))
+    assert moves(before) == 3 * [True]
+    assert torch.equal(local[0], before[-1])
+    assert moves(local) == 5 * [False] + 3 * [True]
+    assert "fresh: " in said[0]
+    assert "not used: G.model.18." in said[0]
+
+
+def test_a_cascade_grows_around_modules_that_stay_and_gets_a_new_head(new_run, watch):
+    run = new_run("crn", "run", "train.ema=0", *COARSE_THEN_GROWN)
+    (coarse, grown), said = watched(run, watch, lambda method: kernels(method.G.M[:2]))
+    assert moves(coarse) == 3 * [True]
+    assert moves(grown) == 4 * [False]
+    assert torch.equal(grown[0], coarse[-1])
+    assert "fresh: G.M.3" in said[0]
+    assert "not used: G.head.3" in said[0]
 
 
 def test_a_run_that_is_done_has_nothing_to_do(new_run, train_all, i2i):
@@ -136,12 +215,44 @@ def test_a_wrong_stage_is_named_before_anything_is_trained(values, message, hint
     assert hint is None or caught.value.hint == hint
 
 
-def test_an_option_that_every_stage_would_hide_is_refused():
-    preset = Layer("preset 'x'", parse("stages: {a: {train: {epochs: 5}}}", "preset 'x'"))
-    with pytest.raises(UserError, match=r"--epochs gives train\.epochs, but the stage 'a' has its own") as caught:
-        configured(preset, Layer("--epochs", {"train": {"epochs": 1}}))
-    assert caught.value.hint == "give it to the stage: --set stages.a.train.epochs=…"
-    assert configured(preset, from_assignments(["stages.a.train.epochs=1"])).by_stage()["a"].train.epochs == 1
+@pytest.mark.parametrize(
+    ("stage", "key", "length"),
+    [
+        ("{epochs: 5}", "epochs", 1),
+        ("{epochs: 5}", "steps", 1),  # a length given otherwise
+        ("{steps: 5}", "epochs", 1),
+        ("{steps: 5}", "steps", 1),
+        ("{lr: 1e-3, steps: 5}", "lr", 1e-4),
+    ],
+)
+def test_an_option_that_every_stage_would_hide_is_refused(stage, key, length):
+    preset = Layer("preset 'x'", parse(f"stages: {{a: {{train: {stage}}}}}", "preset 'x'"))
+    with pytest.raises(UserError) as caught:
+        configured(preset, Layer(f"--{key}", {"train": {key: length}}))
+    assert caught.value.message == f"--{key} gives train.{key}, but the stage 'a' has its own"
+    assert caught.value.hint == f"give it to the stage: --set stages.a.train.{key}=…"
+    given = configured(preset, from_assignments([f"stages.a.train.{key}={length}"]))
+    assert getattr(given.by_stage()["a"].train, key) == length
+
+
+def test_an_option_that_no_stage_has_holds_for_all_of_them():
+    preset = Layer("preset 'x'", parse("stages: {a: {train: {lr: 1e-3}}, b: {}}", "preset 'x'"))
+    stages = configured(preset, Layer("--steps", {"train": {"steps": 1}})).by_stage()
+    assert [stage.train.steps for stage in stages.values()] == [1, 1]
+
+
+@pytest.mark.parametrize("above", [{"train": {"lr": 1e-3}}, {"stages": {"b": {"train": {"lr": 1e-3}}}}])
+@pytest.mark.parametrize("stages", ["3", "[a]", "{a: 3}", "{a: [1]}"])
+def test_stages_that_hold_no_settings_are_named_whatever_lies_above(stages, above):
+    with pytest.raises(UserError, match="stages must hold settings by the name of each stage"):
+        configured(Layer("a file", parse(f"stages: {stages}", "a file")), Layer("more", above))
+
+
+def test_null_means_that_there_are_no_stages():
+    none = Layer("a file", parse("stages: null", "a file"))
+    assert list(configured(none, Layer("--steps", {"train": {"steps": 1}})).by_stage()) == [""]
+    assert list(configured(none, from_assignments(["stages.a.train.steps=1"])).by_stage()) == ["a"]
+    assert configured(from_assignments(["stages.a.train.steps=1"]), none).stages == {}
 
 
 def test_the_settings_of_stages_are_shown_as_a_file_would_hold_them(i2i):
