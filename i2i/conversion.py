@@ -1,19 +1,53 @@
 """From a picture to what a network takes, and back: depth, channels, alpha and size stay those of the picture."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
-from i2i.domain import Domain, Dtype
+from i2i.decoders import Metadata
+from i2i.domain import TOP, Domain, Dtype, luma
 from i2i.encoders import TIFF, Format
+from i2i.errors import UserError
 from i2i.images import ImageError, Picture
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from i2i.method import Accepts
+
+
+@dataclass(frozen=True)
+class Alpha:
+    """What becomes of transparency: it is kept where that is possible, or dropped, or flattened onto a `colour`."""
+
+    keeps: bool = True
+    colour: tuple[int, ...] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Alpha":
+        """Of "keep", "drop", "flatten" (onto white) or "flatten:COLOUR", a name or "#a0b1c2". Raises UserError."""
+        what, _, colour = text.partition(":")
+        if text in ("keep", "drop"):
+            return cls(keeps=text == "keep")
+        try:
+            if what == "flatten":
+                return cls(colour=ImageColor.getrgb(colour or "white")[:3])
+        except ValueError:
+            pass
+        raise UserError(f"'{text}' is nothing that alpha can become", "keep, drop, flatten, flatten:grey or flatten:#a0b1c2")
+
+    def of(self, picture: Picture) -> Picture:
+        """The picture with what shall become of its alpha."""
+        if picture.alpha is None or (self.keeps and not self.colour):
+            return picture
+        if self.colour:
+            return replace(picture, array=_over(picture.array, picture.alpha, self.colour), alpha=None)
+        return replace(picture, alpha=None)
+
+
+KEPT = Alpha()
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +64,7 @@ class Padded:
     dtype: Dtype
     alpha: np.ndarray | None
     notes: tuple[str, ...]
+    metadata: Metadata | None = None
 
     @property
     def kind(self) -> tuple:
@@ -43,9 +78,10 @@ def prepare(picture: Picture, x: Domain, y: Domain, accepts: "Accepts", file: Fo
         return prepare_ids(x.ids(picture), x, y, accepts)
     dtype, notes = _dtype(picture, y, file)
     alpha, words = _alpha(picture, dtype, file)
+    metadata, lost = _metadata(picture, file)
     scale = _scale(x, picture.dtype)
     values, rows, columns = padded(scale.conform(picture), accepts)
-    return Padded(values, scale, rows, columns, dtype, alpha, (*picture.notes, *notes, *words))
+    return Padded(values, scale, rows, columns, dtype, alpha, (*picture.notes, *notes, *words, *lost), metadata)
 
 
 def prepare_ids(ids: np.ndarray, x: Domain, y: Domain, accepts: "Accepts") -> Padded:
@@ -64,12 +100,17 @@ def padded(values: np.ndarray, accepts: "Accepts") -> tuple[np.ndarray, slice, s
     return values, slice(above, above + height), slice(left, left + width)
 
 
-def finish(padded: Padded, image: "Tensor", y: Domain) -> Picture:
-    """image: (C, H, W), what the network made of the padded values. Returns a picture of the size that came in."""
+def finish(padded: Padded, image: "Tensor | np.ndarray", y: Domain) -> Picture:
+    """A picture of the size that came in; image: (C, H, W), what the network made of the padded values.
+
+    Of an array (H, W, C) the values are those of the picture already.
+    """
+    if isinstance(image, np.ndarray):
+        return Picture(image, padded.alpha, padded.notes, padded.metadata)
     if not image.isfinite().all():
         raise ImageError("the model's output has values that are not finite", "try --precision fp32; or an earlier checkpoint")
     array = y.to_array(image[:, padded.rows, padded.columns], padded.dtype)
-    return Picture(array, padded.alpha, padded.notes)
+    return Picture(array, padded.alpha, padded.notes, padded.metadata)
 
 
 def padding(side: int, accepts: "Accepts") -> tuple[int, int]:
@@ -147,3 +188,22 @@ def _alpha(picture: Picture, dtype: Dtype, file: Format) -> tuple[np.ndarray | N
     if picture.dtype == "float32" != dtype:
         return None, ("alpha dropped, since its scale is not known",)
     return Domain.of(1, dtype).conform(Picture(picture.alpha[..., None]))[..., 0], ()
+
+
+def _over(array: np.ndarray, alpha: np.ndarray, colour: tuple[int, ...]) -> np.ndarray:
+    """The pixels as they look in front of a colour. array: (H, W, 1 or 3); alpha: (H, W); both of one integer type."""
+    channels = array.shape[2]
+    if array.dtype.kind == "f" or channels not in (1, 3):
+        raise ImageError("only 8 or 16-bit grey or colour can be flattened onto a colour", "--alpha keep or drop")
+    top = TOP[array.dtype.name]
+    shown = np.array(colour, np.uint8).reshape(1, 1, 3)
+    behind = (luma(shown) if channels == 1 else shown) * (top / 255)
+    share = alpha[..., None] / top
+    return np.rint(array * share + behind * (1 - share)).astype(array.dtype)
+
+
+def _metadata(picture: Picture, file: Format) -> tuple[Metadata | None, tuple[str, ...]]:
+    found = picture.metadata
+    if not found or found == Metadata():
+        return None, ()
+    return (found, ()) if file.metadata else (None, (f"EXIF and ICC profile dropped, since none is written to {file.name}",))

@@ -22,7 +22,7 @@ GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "F")
 ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 ORIENTATION = 0x0112
-TOO_LARGE = "cut it into tiles or scale it down first"
+TOO_LARGE = "--max-pixels allows more, where there is memory for it"
 
 # What the libraries print about damaged files would mix with what we say about them.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -45,6 +45,18 @@ class Header:
     alpha: bool
     frames: int
     orientation: int  # 1 to 8, as stored; EXIF numbers
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What else is in a file: its EXIF without what upright pixels contradict, and its ICC profile, as bytes."""
+
+    exif: bytes = b""
+    icc: bytes = b""
+
+    def icc_for(self, channels: int) -> bytes:
+        """The profile, where it is one for grey or colour as the pixels are (ICC.1, 7.2.6: bytes 16 to 19)."""
+        return self.icc if self.icc[16:20] == {1: b"GRAY", 3: b"RGB "}.get(channels) else b""
 
 
 def describe(file: BinaryIO, max_pixels: int) -> Header:
@@ -187,6 +199,31 @@ def _pillow_indices(data: bytes, by_colour: bool) -> np.ndarray:
     if image.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "RGB"):
         raise ImageError(f"{image.mode} pixels are no ids", ONE_NUMBER)
     return np.asarray(image.convert("RGB") if image.mode == "P" and by_colour else image)
+
+
+def metadata_in(data: bytes) -> Metadata:
+    """What a file that has been decoded holds beside its pixels, as far as it is sound."""
+    try:
+        image = Image.open(io.BytesIO(data))
+        return Metadata(_kept_exif(image), image.info.get("icc_profile") or b"")
+    except Exception:  # damaged metadata raises nearly anything, and the pixels are good without
+        return Metadata()
+
+
+DESCRIPTIVE = (0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x8298)
+"""The tags beside EXIF's own that tell about a picture, and not how its file is laid out: what, with what, when, by whom."""
+EXIF, GPS, SIDES = 0x8769, 0x8825, (0xA002, 0xA003)
+
+
+def _kept_exif(image: Image.Image) -> bytes:
+    """Without orientation, thumbnail and size: pixels are upright now, and others."""
+    stored, kept = image.getexif(), Image.Exif()
+    for tag in DESCRIPTIVE:
+        if tag in stored:
+            kept[tag] = stored[tag]
+    for block in (EXIF, GPS):
+        kept.get_ifd(block).update({tag: value for tag, value in stored.get_ifd(block).items() if tag not in SIDES})
+    return kept.tobytes() if kept or kept.get_ifd(EXIF) or kept.get_ifd(GPS) else b""
 
 
 def _upright(array: np.ndarray, orientation: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Files and pictures: read any image that people have, whole and as it was meant, or say why not; write it back."""
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,13 +12,12 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from i2i import atomic
-from i2i.decoders import NAMES, Header, ImageError, describe, indices, pixels
-from i2i.encoders import FORMATS
+from i2i.decoders import NAMES, Header, ImageError, Metadata, describe, indices, metadata_in, pixels
+from i2i.encoders import FORMATS, USUAL, Packing
 
 SUFFIXES = frozenset(NAMES)
 WRITABLE = frozenset(FORMATS)
 MAX_PIXELS = 100_000_000
-QUALITY = 95
 OUTSIDE = -1  # the id of a colour that is not in the palette
 QUIET = (UnicodeError, UnidentifiedImageError)  # what these say is about our memory, not about the file
 
@@ -29,6 +29,7 @@ class Picture:
     array: np.ndarray
     alpha: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    metadata: Metadata | None = None
 
     @property
     def height(self) -> int:
@@ -53,7 +54,7 @@ class Picture:
 
     def save(self, path: str | Path, *, quality: int | None = None) -> None:
         """Write it in the format that the suffix names. Raises ImageError for what that format cannot hold."""
-        write(Path(path), self, quality=quality)
+        write(Path(path), self, USUAL if quality is None else Packing(quality))
 
     def to_pil(self) -> Image.Image:
         """The same in Pillow: L, LA, RGB or RGBA."""
@@ -71,24 +72,33 @@ def header(path: Path, *, max_pixels: int = MAX_PIXELS) -> Header:
         return describe(file, max_pixels)
 
 
-def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """The whole picture, upright. The type is taken from the content, not from the suffix."""
-    with _blaming(path), _opened(path) as file:
+def read(source: Path | bytes, *, max_pixels: int = MAX_PIXELS, metadata: bool = False) -> Picture:
+    """The whole picture in a file, or in its bytes, upright. The type is taken from the content, not from the suffix.
+
+    With `metadata` it comes with what else is in the file.
+    """
+    with _blaming(source), _opened(source) as file:
         found = describe(file, max_pixels)
         file.seek(0)
-        picture = _decoded(file.read(), found)
-    if NAMES.get(path.suffix.lower(), found.format) == found.format:
+        data = file.read()
+        picture = _decoded(data, found)
+        if metadata:
+            picture = replace(picture, metadata=metadata_in(data))
+    suffix = source.suffix if isinstance(source, Path) else ""
+    if NAMES.get(suffix.lower(), found.format) == found.format:
         return picture
-    return replace(picture, notes=(f"{found.format} content in a {path.suffix} file", *picture.notes))
+    return replace(picture, notes=(f"{found.format} content in a {suffix} file", *picture.notes))
 
 
-def read_ids(path: Path, palette: Sequence[Sequence[int]] | None = None, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_ids(
+    source: Path | bytes, palette: Sequence[Sequence[int]] | None = None, *, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """The whole numbers in a label or instance map, upright, (H, W) int64: grey levels or palette indices as they are stored.
 
     With a `palette`, colours become their position in it, and `OUTSIDE` if they have none. Raises ImageError for colours
     without a palette, alpha, floats, and formats that do not keep every value.
     """
-    with _blaming(path), _opened(path) as file:
+    with _blaming(source), _opened(source) as file:
         found = describe(file, max_pixels)
         file.seek(0)
         stored = indices(file.read(), found, by_colour=palette is not None)
@@ -112,10 +122,10 @@ def _packed(colours: np.ndarray) -> np.ndarray:
     return colours @ np.array([1 << 16, 1 << 8, 1])
 
 
-def write(path: Path, picture: Picture, *, quality: int | None = None) -> None:
-    """Write what the suffix of `path` says, whole or not at all. `quality` is for JPEG and WebP, 95 unless given."""
+def write(path: Path, picture: Picture, packing: Packing = USUAL) -> None:
+    """Write what the suffix of `path` says, whole or not at all."""
     try:
-        atomic.write_bytes(path, encode(picture, path.suffix, quality))
+        atomic.write_bytes(path, encode(picture, path.suffix, packing))
     except ImageError as error:
         raise ImageError(f"cannot write {str(path)!r}: {error.message}", error.hint) from error
     except OSError as error:
@@ -123,7 +133,7 @@ def write(path: Path, picture: Picture, *, quality: int | None = None) -> None:
         raise ImageError(f"cannot write {str(path)!r}: {error.strerror or error}", hint) from error
 
 
-def encode(picture: Picture, suffix: str, quality: int | None = None) -> bytes:
+def encode(picture: Picture, suffix: str, packing: Packing = USUAL) -> bytes:
     """The bytes of a file with this suffix. The same picture gives the same bytes."""
     kind = FORMATS.get(suffix.lower())
     if kind is None:
@@ -136,7 +146,9 @@ def encode(picture: Picture, suffix: str, quality: int | None = None) -> bytes:
     if picture.channels not in (1, 3) and kind.name != "TIFF":
         raise ImageError(f"{kind.name} holds 1 or 3 channels, not {picture.channels}", "write .tif")
     try:
-        return kind.encode(picture.stacked, picture.alpha is not None, QUALITY if quality is None else quality)
+        if picture.metadata:
+            packing = replace(packing, exif=picture.metadata.exif, icc=picture.metadata.icc_for(picture.channels))
+        return kind.encode(picture.stacked, picture.alpha is not None, packing)
     except (OSError, ValueError, cv2.error) as error:
         hint = "write .png or .tif, which have other limits"
         raise ImageError(f"cannot encode {_kind(picture)} as {kind.name}: {error}", hint) from error
@@ -176,12 +188,12 @@ def nearest(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @contextmanager
-def _blaming(path: Path) -> Iterator[None]:
+def _blaming(source: Path | bytes) -> Iterator[None]:
     """Turn every failure inside into an `ImageError` that names the file.
 
     Everything is caught, since the decoders raise nearly every kind of exception on damaged files.
     """
-    label = f"cannot read {str(path)!r}"
+    label = f"cannot read {str(source)!r}" if isinstance(source, Path) else "cannot read the image"
     try:
         yield
     except ImageError as error:
@@ -197,14 +209,17 @@ def _blaming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(source: Path | bytes) -> Iterator[BinaryIO]:
     """The file for reading. Folders are refused by name, and pipes and devices before they can make us wait."""
-    path.stat()
-    if path.is_dir():
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    source.stat()
+    if source.is_dir():
         raise ImageError("it is a folder", "name a file in it")
-    if not path.is_file():
+    if not source.is_file():
         raise ImageError("it is not a regular file", "copy what it holds into a file first")
-    with path.open("rb") as file:
+    with source.open("rb") as file:
         yield file
 
 

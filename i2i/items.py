@@ -13,15 +13,15 @@ import numpy as np
 from PIL import Image
 
 from i2i import atomic, conversion, images, movies, naming
-from i2i.conversion import Padded
-from i2i.domain import Domain
-from i2i.encoders import TIFF, Format
+from i2i.conversion import KEPT, Alpha, Padded
+from i2i.domain import TOP, Domain
+from i2i.encoders import TIFF, Format, Packing
 from i2i.images import ImageError, Picture
 from i2i.method import Accepts, Style
 from i2i.naming import Job, Output
 from i2i.styles import TYPICAL, Styles, alike
 
-AnySource = str | Path | Image.Image | np.ndarray | Picture
+AnySource = str | Path | bytes | Image.Image | np.ndarray | Picture
 THINGS = Domain(channels=1, labels=True, high=255)  # stands for instance maps: ids too, but of no classes
 DOUBLE = "translated whole, though the model was trained on halves of side-by-side images and it is twice as wide as high"
 
@@ -50,6 +50,18 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How files are read: what becomes of `alpha`, the most pixels, and whether EXIF and ICC profile come along."""
+
+    alpha: Alpha = KEPT
+    max_pixels: int = images.MAX_PIXELS
+    metadata: bool = False
+
+
+PLAIN = Reading()
+
+
+@dataclass(frozen=True)
 class Way:
     """One direction through a model: x goes in, y comes out, in some `styles`.
 
@@ -63,6 +75,7 @@ class Way:
     from_halves: bool
     instances: bool
     styles: Styles = TYPICAL
+    reading: Reading = PLAIN
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,23 +97,30 @@ class Given:
 
 @dataclass
 class Item:
-    """One job on its way: what was read, then the frames of each output that is not there, or why it failed."""
+    """One job on its way: what was read, then the frames of each output that is not there, or why it failed.
+
+    `shown` is the input as people see it, (H, W, 3) uint8, where something is to show it.
+    """
 
     job: Job
     given: Given | None = None
     results: list[list[Picture]] = field(default_factory=list)
     error: ImageError | None = None
+    shown: np.ndarray | None = None
     seconds: float = 0.0
 
 
 # Reading
 
 
-def opened(source: Any, x: Domain) -> Any:
-    """The same; of a file the picture that it holds, or the ids."""
-    if not isinstance(source, (str, Path)):
+def opened(source: Any, x: Domain, reading: Reading = PLAIN) -> Any:
+    """The same; of a file, or of its bytes, the picture that it holds, or the ids."""
+    if not isinstance(source, (str, Path, bytes)):
         return source
-    return images.read_ids(Path(source), x.palette) if x.labels else images.read(Path(source))
+    file, limit = Path(source) if isinstance(source, str) else source, reading.max_pixels
+    if x.labels:
+        return images.read_ids(file, x.palette, max_pixels=limit)
+    return images.read(file, max_pixels=limit, metadata=reading.metadata)
 
 
 def ready(source: Any, instances: Any, way: Way, styles: Sequence[Style | None], file: Format = TIFF) -> Given:
@@ -109,7 +129,7 @@ def ready(source: Any, instances: Any, way: Way, styles: Sequence[Style | None],
     if x.labels:
         padded = conversion.prepare_ids(conversion.as_ids(source, x), x, y, accepts)
     else:
-        padded = conversion.prepare(conversion.as_picture(source, x), x, y, accepts, file)
+        padded = conversion.prepare(way.reading.alpha.of(conversion.as_picture(source, x)), x, y, accepts, file)
     return Given(padded, styles, None if instances is None else _padded_alike(instances, padded, accepts))
 
 
@@ -134,6 +154,8 @@ def read(job: Job, way: Way) -> Item:
     try:
         if not job.skip:
             item.given = _read_all(job, way)
+            if any(output.compare for output in job.outputs):
+                item.shown = shown_input(item.given.padded, way.x)
     except ImageError as error:
         item.error = error
     item.seconds = time.perf_counter() - start
@@ -141,7 +163,7 @@ def read(job: Job, way: Way) -> Item:
 
 
 def _read_all(job: Job, way: Way) -> Given:
-    source, instances = opened(job.input, way.x), opened(job.instances, THINGS)
+    source, instances = opened(job.input, way.x, way.reading), opened(job.instances, THINGS, way.reading)
     styles, file = way.styles.of(job.relative), naming.KINDS[job.outputs[0].path.suffix.lower()]
     if not way.styles.movie:
         styles = [style for style, output in zip(styles, job.outputs, strict=True) if not output.there]
@@ -167,18 +189,21 @@ def naming_file(job: Job) -> Iterator[None]:
 # Writing
 
 
-def write(item: Item, quality: int | None) -> list[Record]:
+def write(item: Item, y: Domain, packing: Packing) -> list[Record]:
     """The end of every item: its files, where it has results, and a record of each."""
     results = iter(item.results)
-    return [_written(item, output, [] if output.there else next(results, []), quality) for output in item.job.outputs]
+    return [_written(item, output, [] if output.there else next(results, []), y, packing) for output in item.job.outputs]
 
 
-def _written(item: Item, output: Output, frames: list[Picture], quality: int | None) -> Record:
+def _written(item: Item, output: Output, frames: list[Picture], y: Domain, packing: Packing) -> Record:
     record, start = Record(item.job.input, output.path, "skipped"), time.perf_counter()
     error = None if output.there else item.error
     try:
         if frames:
-            movies.write(output.path, frames, quality=quality)
+            if output.compare and item.shown is not None:
+                both = np.hstack([item.shown, shown(frames[0].array, y)])
+                images.write(output.compare, Picture(both), replace(packing, compression=None))
+            movies.write(output.path, frames, packing)
         if not error:
             record = replace(record, annotations=_copied(output))
     except ImageError as problem:
@@ -201,3 +226,25 @@ def _copied(output: Output) -> tuple[Path, ...]:
         except OSError as error:
             raise ImageError(f"cannot copy '{file}' to '{to}': {error.strerror or error}", "check who owns both") from error
     return tuple(to for _, to in output.copies)
+
+
+# Looking
+
+
+def shown(array: np.ndarray, domain: Domain) -> np.ndarray:
+    """Values of a domain as people see them, of any integer type or its own. array: (H, W, C). Returns (H, W, 3) uint8."""
+    colours = array[..., :3] if array.shape[2] >= 3 else np.repeat(array[..., :1], 3, axis=2)
+    if array.dtype.kind != "f":
+        return (colours // (TOP[array.dtype.name] // 255)).astype(np.uint8)
+    share = (colours - domain.low) / (domain.high - domain.low)
+    return np.rint(share.clip(0, 1) * 255).astype(np.uint8)
+
+
+def shown_input(padded: Padded, x: Domain) -> np.ndarray:
+    """What was padded; of a label map its palette's colours, or the classes from black to white."""
+    values = padded.values[padded.rows, padded.columns]
+    if not x.labels:
+        return shown(values, padded.scale)
+    if x.palette:
+        return np.array([*x.palette, (0, 0, 0)], np.uint8)[values[..., 0]]
+    return np.repeat((values.astype(np.int64) * 255 // max(x.channels - 1, 1)).astype(np.uint8), 3, axis=2)

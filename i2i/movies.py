@@ -11,19 +11,19 @@ import numpy as np
 from PIL import Image
 
 from i2i import atomic, images
-from i2i.encoders import Format
+from i2i.encoders import USUAL, Format, Packing
 from i2i.images import ImageError, Picture
 
 MovieName = Literal["strip", "gif", "mp4"]
 RATE = 8  # frames a second, as in BicycleGAN's published code
 
 
-def write(path: Path, frames: Sequence[Picture], *, quality: int | None = None) -> None:
+def write(path: Path, frames: Sequence[Picture], packing: Packing = USUAL) -> None:
     """Write what the suffix of `path` says, whole or not at all: a movie, or for a kind of image a strip."""
     kind = MOVIES.get(path.suffix.lower())
     if kind is None:
-        return images.write(path, strip(frames), quality=quality)
-    data = kind.encode(np.stack([frame.array for frame in frames]), False, images.QUALITY)
+        return images.write(path, strip(frames), packing)
+    data = kind.encode(np.stack([frame.array for frame in frames]), False, packing)
     try:
         return atomic.write_bytes(path, data)
     except OSError as error:
@@ -32,12 +32,14 @@ def write(path: Path, frames: Sequence[Picture], *, quality: int | None = None) 
 
 
 def strip(frames: Sequence[Picture]) -> Picture:
-    """All frames side by side."""
+    """All frames side by side; the same, where there is one."""
+    if len(frames) == 1:
+        return frames[0]
     alphas = [frame.alpha for frame in frames if frame.alpha is not None]
     return Picture(np.hstack([frame.array for frame in frames]), np.hstack(alphas) if alphas else None, frames[0].notes)
 
 
-def _gif(frames: np.ndarray, alpha: bool, quality: int) -> bytes:
+def _gif(frames: np.ndarray, alpha: bool, packing: Packing) -> bytes:
     """frames: (T, H, W, C) uint8."""
     first, *rest = [Image.fromarray(frame[..., 0] if frame.shape[2] == 1 else frame) for frame in frames]
     file = io.BytesIO()
@@ -45,7 +47,7 @@ def _gif(frames: np.ndarray, alpha: bool, quality: int) -> bytes:
     return file.getvalue()
 
 
-def _mp4(frames: np.ndarray, alpha: bool, quality: int) -> bytes:
+def _mp4(frames: np.ndarray, alpha: bool, packing: Packing) -> bytes:
     """frames: (T, H, W, C) uint8. Sides become even, as the format demands: an odd one repeats its last pixel."""
     _, height, width, channels = frames.shape
     frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -5,38 +5,36 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Formatter
 from typing import Literal
 
 from i2i import atomic, images
-from i2i.data.folders import Source, beside, image_files, natural
+from i2i.data.folders import Source, beside, image_files
 from i2i.domain import Domain
 from i2i.encoders import FORMATS, Format
-from i2i.errors import NothingDone, UserError
+from i2i.errors import UserError, meant
+from i2i.inputs import Input, Shard
 from i2i.movies import MOVIES
 
 FormatName = Literal["keep", "png", "jpg", "webp", "tiff", "bmp", "gif", "mp4"]
 Existing = Literal["refuse", "skip", "overwrite"]
 UNTOUCHED = "choose another --out: inputs are never changed"
 TWICE = "translate the folder that holds both, or use two commands with different --out"
+FIELDS = ("stem", "ext", "model", "index", "sample")
 KINDS = FORMATS | MOVIES
 
 
 @dataclass(frozen=True)
-class Input:
-    """One image; `relative` is its place in the tree under the output. `folder` is the whole folder that it was found in."""
-
-    path: Path
-    relative: Path
-    folder: Path | None = None
-
-
-@dataclass(frozen=True)
 class Output:
-    """One file to write, or to leave alone since it is `there`. `copies`: what is copied beside it, from where to where."""
+    """One file to write, or to leave alone since it is `there`. `copies`: what is copied beside it, from where to where.
+
+    `compare` is another file, which shows the input beside the output.
+    """
 
     path: Path
     there: bool = False
     copies: tuple[tuple[Path, Path], ...] = ()
+    compare: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -55,42 +53,86 @@ class Job:
         return all(output.there for output in self.outputs)
 
 
+@dataclass(frozen=True)
+class Template:
+    """How outputs are called: `text` with `FIELDS` in braces, such as "{stem}_{model}{ext}". A / in it makes folders.
+
+    {stem} is the input's name, {ext} the kind of file, {index} the input's number from 0 and {sample} the output's; numbers may
+    be padded: {index:05}.
+    """
+
+    text: str = "{stem}{ext}"
+    model: str = "model"
+
+    def __post_init__(self) -> None:
+        try:
+            used = [field for _, field, _, _ in Formatter().parse(self.text) if field is not None]
+            if (unknown := next((field for field in used if field not in FIELDS), None)) is not None:
+                raise UserError(f"--name has a field {{{unknown}}}, which is not known", meant(unknown, FIELDS) or KNOWN_FIELDS)
+            self.name("stem", ".png", 0, 0)
+        except ValueError as error:
+            raise UserError(f"--name '{self.text}' is not understood: {error}", KNOWN_FIELDS) from None
+        if not self.text.endswith("{ext}"):
+            raise UserError(f"--name '{self.text}' does not end with {{ext}}", KNOWN_FIELDS)
+
+    def name(self, stem: str, suffix: str, index: int, sample: int | None) -> Path:
+        """One name. Samples are numbered whether the text says so or not."""
+        text = self.text
+        if sample is not None and "{sample" not in text:
+            text = text.removesuffix("{ext}") + "_{sample}{ext}"
+        name = Path(text.format(stem=stem, ext=suffix, model=self.model, index=index, sample=sample or 0))
+        if name.is_absolute() or ".." in name.parts:
+            raise UserError(f"--name '{self.text}' leads out of the --out folder", "it may name folders inside of it")
+        return name
+
+
+KNOWN_FIELDS = f"fields are {' '.join(f'{{{field}}}' for field in FIELDS)}, and {{ext}} comes last"
+AS_INPUTS = Template()
+
+
 def plan(
-    given: Sequence[str | Path],
+    inputs: Sequence[Input],
     out: Path,
     y: Domain,
     format: FormatName | None,
     existing: Existing,
     *,
+    template: Template = AS_INPUTS,
     count: int | None = None,
     movie: bool = False,
     annotations: bool = False,
+    compare: bool = False,
     instances: Path | None = None,
+    shard: Shard | None = None,
 ) -> list[Job]:
-    """One job for every image that is `given` (files, folders, patterns), with outputs that can hold the values of `y`.
+    """One job for every input, with outputs that can hold the values of `y`.
 
     Each has one output, which may be a `movie`, or `count` numbered ones. `annotations`: what is noted about an input goes
-    along. `instances` is the folder of the instance maps. Raises UserError where two files would get one name, where one would
-    touch an input, and where outputs exist that may be neither skipped nor replaced; NothingDone where there is no image.
+    along. `compare`: a picture of input and output lies beside the output. `instances` is the folder of the instance maps.
+    Only the jobs of the `shard` are returned, but all are checked. Raises UserError where two files would get one name, where
+    one would touch an input, and where outputs exist that may be neither skipped nor replaced.
     """
-    inputs = [input for text in given for input in _inputs(text)]
-    if not inputs:
-        raise NothingDone(f"there is no image in {_listed(given)}", f"known are {' '.join(sorted(images.SUFFIXES))}")
-    first = _outputs(inputs, out, y, format, KINDS if movie else FORMATS)
-    pairs = {(input.path.absolute(), output): input for input, output in zip(inputs, first, strict=True)}  # each once
-    notes, noted = _notes(out, y, format), _annotations(pairs.values()) if annotations else {}
+    outputs = _outputs(inputs, out, y, format, KINDS if movie else FORMATS, template, count)
+    notes, noted = _notes(out, y, format), _annotations(inputs) if annotations else {}
     jobs = [
         Job(
             input.path,
             input.relative,
-            tuple(Output(path, copies=_copies(noted.get(input.path, []), path)) for path in _numbered(output, count)),
-            notes if input.path.suffix != output.suffix else (),
+            tuple(
+                Output(path, copies=_copies(noted.get(input.path, []), path), compare=_compared(path) if compare else None)
+                for path in paths
+            ),
+            notes if input.path.suffix != paths[0].suffix else (),
         )
-        for (_, output), input in pairs.items()
+        for input, paths in zip(inputs, outputs, strict=True)
     ]
     jobs = _with_instances(jobs, instances) if instances else jobs
     _refuse_touching_inputs(inputs, jobs, out)
-    return _with_what_is_there(jobs, existing)
+    return _with_what_is_there([job for job in jobs if not shard or shard.has(job.relative)], existing)
+
+
+def _compared(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_compare.png")
 
 
 def _with_what_is_there(jobs: list[Job], existing: Existing) -> list[Job]:
@@ -107,11 +149,16 @@ def _with_what_is_there(jobs: list[Job], existing: Existing) -> list[Job]:
 
 
 def _left(output: Output, there: set[Path]) -> Output:
-    return Output(output.path, output.path in there, tuple(copy for copy in output.copies if copy[1] not in there))
+    copies = tuple(copy for copy in output.copies if copy[1] not in there)
+    return Output(output.path, output.path in there, copies, None if output.compare in there else output.compare)
 
 
 def _written(job: Job) -> list[Path]:
-    return [path for output in job.outputs for path in (output.path, *(to for _, to in output.copies))]
+    return [*_pictures(job), *(to for output in job.outputs for _, to in output.copies)]
+
+
+def _pictures(job: Job) -> list[Path]:
+    return [path for output in job.outputs for path in (output.path, output.compare) if path]
 
 
 def make_folders(jobs: Iterable[Job]) -> None:
@@ -126,59 +173,36 @@ def make_folders(jobs: Iterable[Job]) -> None:
         atomic.sweep(folder)
 
 
-# Inputs
-
-
-def _inputs(text: str | Path) -> list[Input]:
-    """What a path or a pattern stands for. A file whose name looks like a pattern is a file."""
-    path = Path(text)
-    if path.is_dir():
-        return [Input(file, file.relative_to(path), path) for file in image_files(path)]
-    if os.path.lexists(path):
-        return [Input(path, Path(path.name))]
-    if any(mark in str(text) for mark in "*?["):
-        return _matches(path)
-    raise UserError(f"there is no file or folder '{text}'", "check the name; patterns have a *, ? or [ in them")
-
-
-def _matches(pattern: Path) -> list[Input]:
-    """Images that fit the pattern, hidden ones left out. The tree starts at the first folder that is itself a pattern.
-
-    Path.glob does not follow links to folders with `**`, so loops of links end.
-    """
-    fixed = next(i for i, part in enumerate(pattern.parts) if any(mark in part for mark in "*?["))
-    root, rest = Path(*pattern.parts[:fixed]), str(Path(*pattern.parts[fixed:]))
-    found = sorted((f.relative_to(root) for f in root.glob(rest)), key=lambda f: natural(str(f)))
-    shown = [f for f in found if not any(part.startswith(".") for part in f.parts)]
-    whole = root if "**" in rest else None
-    return [Input(root / f, f, whole) for f in shown if f.suffix.lower() in images.SUFFIXES and not (root / f).is_dir()]
-
-
 # Outputs
 
 
-def _outputs(inputs: list[Input], out: Path, y: Domain, format: FormatName | None, kinds: Mapping[str, Format]) -> list[Path]:
-    """The output of each input, without a number. Raises UserError for a kind of file that cannot hold the values of `y`."""
+def _outputs(
+    inputs: Sequence[Input],
+    out: Path,
+    y: Domain,
+    format: FormatName | None,
+    kinds: Mapping[str, Format],
+    template: Template,
+    count: int | None,
+) -> list[list[Path]]:
+    """The outputs of each input. Raises UserError for a kind of file that cannot hold the values of `y`."""
     if format not in (None, "keep") and f".{format}" not in kinds:
         raise UserError(f"one image is no {KINDS[f'.{format}'].name}", "--interpolate 8 --samples 4 makes many of each input")
-    if _is_file_name(out):
-        _check_one_file(out, inputs, format, kinds)
-        suffixes = [out.suffix]
-    else:
-        suffixes = [_suffix(input.path, y, format) for input in inputs]
-    for suffix in {suffix.lower() for suffix in suffixes}:
-        if not _holds(suffix, y):
+    if one_file := _is_file_name(out):
+        _check_one_file(out, inputs, format, kinds, template)
+    suffixes = [out.suffix if one_file else suffix(input.path, y, format) for input in inputs]
+    for kind in {suffix.lower() for suffix in suffixes}:
+        if not _holds(kind, y):
             what = f"{y.dtype} with {y.channels} channels"
-            raise UserError(f"{KINDS[suffix].name} cannot hold the model's output ({what})", "--format tiff can")
-    return [out] if _is_file_name(out) else [out / name for name in _names(inputs, suffixes)]
+            raise UserError(f"{KINDS[kind].name} cannot hold the model's output ({what})", "--format tiff can")
+    numbers: list[int | None] = [None] if count is None else [*range(count)]
+    if one_file:
+        return [[out.parent / AS_INPUTS.name(out.stem, out.suffix, 0, number) for number in numbers]]
+    return [[out / name for name in names] for names in _names(inputs, suffixes, template, numbers)]
 
 
-def _numbered(output: Path, count: int | None) -> list[Path]:
-    """a.png, or a_0.png, a_1.png, …: names of two inputs differ in what stands before the number, so these differ too."""
-    return [output] if count is None else [output.with_name(f"{output.stem}_{n}{output.suffix}") for n in range(count)]
-
-
-def _suffix(path: Path, y: Domain, format: FormatName | None) -> str:
+def suffix(path: Path, y: Domain, format: FormatName | None) -> str:
+    """The kind of file for the translation of an image, where only a `format` is asked for, or nothing."""
     if format == "keep" and path.suffix.lower() in images.WRITABLE:
         return path.suffix
     if format in (None, "keep"):
@@ -201,40 +225,51 @@ def _is_file_name(out: Path) -> bool:
     return out.suffix.lower() in images.SUFFIXES | MOVIES.keys() and not out.is_dir()
 
 
-def _check_one_file(out: Path, inputs: list[Input], format: FormatName | None, kinds: Mapping[str, Format]) -> None:
+def _check_one_file(
+    out: Path, inputs: Sequence[Input], format: FormatName | None, kinds: Mapping[str, Format], template: Template
+) -> None:
     if len(inputs) > 1 or inputs[0].folder:
         raise UserError(f"'{out}' is the name of one file, but the input is a folder or several images", "give --out a folder")
     if out.suffix.lower() not in kinds:
         raise UserError(f"cannot write {out.suffix} files", f"known are {' '.join(sorted(kinds))}")
     if format not in (None, "keep") and kinds[f".{format}"] != kinds[out.suffix.lower()]:
         raise UserError(f"'{out}' and --format {format} contradict each other", "leave --format out")
+    if template.text != AS_INPUTS.text:
+        raise UserError(f"'{out}' is the name of one file already", "leave --name out, or give --out a folder")
 
 
-def _names(inputs: list[Input], suffixes: list[str]) -> list[Path]:
-    """The tree of the inputs. Where two would get one name (a.jpg and a.png), both keep their suffix (a.jpg.png).
+def _names(
+    inputs: Sequence[Input], suffixes: Sequence[str], template: Template, numbers: Sequence[int | None]
+) -> list[list[Path]]:
+    """In the tree of the inputs. Where two would get one name (a.jpg and a.png), both keep their suffix (a.jpg.png).
 
     Names that differ in case only count as one here, since they are one on some disks.
     """
     whole: set[Input] = set()
     while True:
         stems = [input.relative.name if input in whole else input.relative.stem for input in inputs]
-        names = [input.relative.with_name(stem + suffix) for input, stem, suffix in zip(inputs, stems, suffixes, strict=True)]
+        names = [
+            [input.relative.parent / template.name(stem, suffix, index, number) for number in numbers]
+            for index, (input, stem, suffix) in enumerate(zip(inputs, stems, suffixes, strict=True))
+        ]
         owners: dict[str, set[Input]] = {}
-        for input, name in zip(inputs, names, strict=True):
-            owners.setdefault(str(name).casefold(), set()).add(input)
+        for input, several in zip(inputs, names, strict=True):
+            for name in several:
+                owners.setdefault(str(name).casefold(), set()).add(input)
         crowded = {input for several in owners.values() if len(several) > 1 for input in several}
         if crowded <= whole:
-            _refuse_one_name_for_two(inputs, names)
+            _refuse_one_name_for_two(inputs, names, template)
             return names
         whole |= crowded
 
 
-def _refuse_one_name_for_two(inputs: list[Input], names: list[Path]) -> None:
+def _refuse_one_name_for_two(inputs: Sequence[Input], names: list[list[Path]], template: Template) -> None:
     first: dict[Path, Input] = {}
-    for input, name in zip(inputs, names, strict=True):
-        other = first.setdefault(name, input)
-        if other.path.absolute() != input.path.absolute():
-            raise UserError(f"'{other.path}' and '{input.path}' would both become '{name}'", TWICE)
+    for input, several in zip(inputs, names, strict=True):
+        for name in several:
+            if (other := first.setdefault(name, input)) != input:
+                hint = TWICE if template.text == AS_INPUTS.text else "{stem} and {index} in --name tell them apart"
+                raise UserError(f"'{other.path}' and '{input.path}' would both become '{name}'", hint)
 
 
 # What lies beside the inputs
@@ -246,6 +281,8 @@ def _annotations(inputs: Iterable[Input]) -> dict[Path, list[Path]]:
     for folder in {input.path.parent for input in inputs}:
         try:
             files = sorted(f for f in folder.iterdir() if f.suffix.lower() not in images.SUFFIXES and f.is_file())
+        except FileNotFoundError:
+            continue  # what a list names need not be there
         except OSError as error:
             raise UserError(f"cannot look for annotations in '{folder}': {error.strerror}", "check its mode") from None
         for file in files:
@@ -275,7 +312,7 @@ def _place(path: Path) -> str:
 # Refusals
 
 
-def _refuse_touching_inputs(inputs: list[Input], jobs: list[Job], out: Path) -> None:
+def _refuse_touching_inputs(inputs: Sequence[Input], jobs: list[Job], out: Path) -> None:
     """Raise UserError where a file to write is an input, or lies in a folder that is an input as a whole; links are followed.
 
     What lies beside the inputs and is read with them is an input too.
@@ -288,11 +325,12 @@ def _refuse_touching_inputs(inputs: list[Input], jobs: list[Job], out: Path) -> 
                 raise UserError(f"'{out}' lies in the input folder '{folders[folder]}'", UNTOUCHED)
             if folder.exists() and not folder.is_dir():
                 raise UserError(f"'{folder}' is a file, but outputs would lie in it", "choose another --out")
-    own = {_identity(path): path for job in jobs for path in _read(job)}
+    own = {identity(path): path for job in jobs for path in _read(job)}
     for output in outputs:
-        if (identity := _identity(output)) and identity in own:
-            raise UserError(f"'{output}' would replace the input '{own[identity]}'", UNTOUCHED)
+        if (known := identity(output)) and known in own:
+            raise UserError(f"'{output}' would replace the input '{own[known]}'", UNTOUCHED)
     _refuse_one_copy_of_two(jobs)
+    _refuse_one_picture_of_two(jobs)
 
 
 def _refuse_one_copy_of_two(jobs: list[Job]) -> None:
@@ -303,19 +341,25 @@ def _refuse_one_copy_of_two(jobs: list[Job]) -> None:
             raise UserError(f"'{other}' and '{file}' would both become '{to}'", TWICE)
 
 
+def _refuse_one_picture_of_two(jobs: list[Job]) -> None:
+    """`_names` has seen to the outputs; what shows them beside their inputs may still be called as another output."""
+    first: dict[Path, Job] = {}
+    for job in jobs:
+        for path in _pictures(job):
+            if (other := first.setdefault(path, job)) is not job:
+                what = f"'{other.input}' and '{job.input}' would both write '{path}'"
+                raise UserError(what, "leave --compare out, or use --name")
+
+
 def _read(job: Job) -> list[Path]:
     copied = [file for output in job.outputs for file, _ in output.copies]
     return [job.input, *copied, *([job.instances] if job.instances else [])]
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def identity(path: Path) -> tuple[int, int] | None:
     """What two names of one file share. None for what is not there, and for folders."""
     try:
         found = path.stat()
     except OSError:
         return None
     return None if stat.S_ISDIR(found.st_mode) else (found.st_dev, found.st_ino)
-
-
-def _listed(given: Sequence[str | Path]) -> str:
-    return ", ".join(f"'{text}'" for text in given[:3]) + (f" and {len(given) - 3} more" if len(given) > 3 else "")

@@ -3,27 +3,29 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from i2i import models, naming
-from i2i.conversion import as_picture, finish
-from i2i.errors import OutOfResources, UserError
-from i2i.images import ImageError, Picture
-from i2i.items import THINGS, AnySource, Given, Item, Record, Way, naming_file, opened, read, ready, write
+from i2i import images, inputs, models, naming
+from i2i.conversion import Alpha, as_picture
+from i2i.encoders import FORMATS, TIFF, USUAL, Format, Packing
+from i2i.engine import Engine, Tile
+from i2i.errors import UserError
+from i2i.images import MAX_PIXELS, ImageError, Picture
+from i2i.items import PLAIN, THINGS, AnySource, Item, Reading, Record, Way, naming_file, opened, read, ready, write
+from i2i.logbook import NOTHING, Logbook
 from i2i.method import Style
-from i2i.naming import Existing, FormatName, Job
+from i2i.naming import AS_INPUTS, Existing, FormatName, Job, Template
 from i2i.styles import TYPICAL, Styles, drawn
-from i2i.training.precision import Precision, PrecisionName, choose_device, choose_precision
+from i2i.training.precision import PrecisionName, choose_device
 
 Direction = Literal["AtoB", "BtoA"]
-THREADS = 4  # that decode, and as many that encode
+WORKERS = 4  # threads that decode, and as many that encode
 PIXELS = 8 * 512 * 512
 """The most pixels in one batch, unless a batch size is given: beyond that nothing gets faster, only memory is used."""
 
@@ -31,20 +33,21 @@ PIXELS = 8 * 512 * 512
 class Translator:
     """A trained model that translates single images, files and folders."""
 
-    def __init__(self, model: models.Model, device: torch.device, precision: PrecisionName = "auto"):
-        self.model, self.device = model, device
-        self.precision = choose_precision(precision, device)
-        # bfloat16 has 8 bits: right for 8-bit results only
-        self._deep = Precision("fp32", device) if precision == "auto" else self.precision
-        self._pixels = math.inf  # the most in one batch, once memory ran out
+    def __init__(self, model: models.Model, device: torch.device, precision: PrecisionName = "auto", tile: Tile = "auto"):
+        self.model, self.engine = model, Engine(model.method, device, precision, tile)
 
     @classmethod
-    def open(cls, path: str | Path, device: str = "auto", precision: PrecisionName = "auto") -> "Translator":
-        """Open a run, a checkpoint folder or a `.safetensors` file."""
-        chosen = choose_device(device)
-        return cls(models.open_model(Path(path), chosen), chosen, precision)
+    def open(
+        cls, path: str | Path, device: str = "auto", precision: PrecisionName = "auto", tile: Tile = "auto"
+    ) -> "Translator":
+        """Open a run, a checkpoint folder, a `.safetensors` file, or a `.pth` file of the originals.
 
-    def way(self, direction: Direction | None = None, styles: Styles = TYPICAL) -> Way:
+        `tile`: the side of the tiles that larger images are done in; "auto": where memory asks for them; "off": never.
+        """
+        chosen = choose_device(device)
+        return cls(models.open_model(Path(path), chosen), chosen, precision, tile)
+
+    def way(self, direction: Direction | None = None, styles: Styles = TYPICAL, reading: Reading = PLAIN) -> Way:
         """The direction that the model was trained in, or the other one where the method has learned that too."""
         model, trained = self.model, self.model.config.data.direction
         reverse = direction not in (None, trained)
@@ -55,7 +58,7 @@ class Translator:
             )
         x, y = (model.y, model.x) if reverse else (model.x, model.y)
         halves, instances = model.config.data.layout == "side-by-side", x.instances and "instances" in model.method.reads
-        return Way(x, y, model.method.accepts(), reverse, halves, instances, styles)
+        return Way(x, y, model.method.accepts(), reverse, halves, instances, styles, reading)
 
     def translate(
         self,
@@ -64,17 +67,41 @@ class Translator:
         direction: Direction | None = None,
         style: Style | None = None,
         instances: AnySource | None = None,
+        reading: Reading = PLAIN,
     ) -> Picture:
-        """Translate one image: a file, Pillow's, an array of (H, W) or (H, W, C) uint8, uint16 or float32, or a Picture.
+        """Translate one image: a file or its bytes, Pillow's, an array of (H, W) or (H, W, C), or a Picture.
 
-        A label map is given in the same ways, and `instances` with it where the model needs them. A `style` is one of
-        `draw_styles` or `encode_style`. The result has the size of the source and the deeper type of the source's and the
-        model's. Raises ImageError.
+        Arrays are of uint8, uint16 or float32. A label map is given in the same ways, and `instances` with it where the model
+        needs them. A `style` is one of `draw_styles` or `encode_style`. The result has the size of the source and the deeper
+        type of the source's and the model's. Raises ImageError.
         """
-        way = self.way(direction)
+        return self._translated(source, self.way(direction, reading=reading), style, instances, TIFF)
+
+    def translate_bytes(
+        self,
+        data: bytes,
+        format: FormatName | None = None,
+        *,
+        packing: Packing = USUAL,
+        direction: Direction | None = None,
+        styles: Styles = TYPICAL,
+        instances: AnySource | None = None,
+        reading: Reading = PLAIN,
+    ) -> bytes:
+        """The bytes of one image file to those of another, of a `format` or one that holds the result."""
+        way = self.way(direction, styles, reading)
+        suffix = naming.suffix(Path(), way.y, format)
+        if suffix not in FORMATS:
+            raise UserError(f"one image is no {suffix[1:].upper()}", "name the format of an image")
+        picture = self._translated(data, way, styles.of(Path())[0], instances, FORMATS[suffix])
+        return images.encode(picture, suffix, packing)
+
+    def _translated(
+        self, source: AnySource, way: Way, style: Style | None, instances: AnySource | None, file: Format
+    ) -> Picture:
         _refuse_instances(way, instances)
-        given = ready(opened(source, way.x), opened(instances, THINGS), way, [style])
-        return finish(given.padded, self._outputs([given], way)[0][0], way.y)
+        given = ready(opened(source, way.x, way.reading), opened(instances, THINGS, way.reading), way, [style], file)
+        return self.engine.outputs([given], way)[0].pictures(given, way)[0]
 
     def draw_styles(self, count: int, seed: int = 0) -> list[Style]:
         """`count` styles for `translate`, the same for the same seed. Raises UserError where the model has none."""
@@ -84,8 +111,7 @@ class Translator:
         """The style of an image of the output side, of any size. Raises UserError where the model cannot tell it."""
         y = self.model.y
         values = y.conform(as_picture(opened(source, y), y))
-        with torch.inference_mode(), self._deep.autocast():
-            return self.model.method.encode_style(y.to_float(self._moved([values])))
+        return self.engine.style_of(y.to_float(self.engine.moved([values])))
 
     def styles(
         self,
@@ -93,72 +119,125 @@ class Translator:
         samples: int | None = None,
         seed: int | None = None,
         same_style: bool = False,
+        style: Mapping[int, int] | None = None,
         style_from: AnySource | None = None,
         interpolate: int | None = None,
     ) -> Styles:
         """What is made of each input: see `translate_folder`. Raises UserError for what the model does not have."""
         drawing = samples is not None or seed is not None or interpolate is not None
-        if style_from is None:
-            if not drawing:
-                return TYPICAL
-            return drawn(self.model.method, samples, seed or 0, same=same_style, frames=interpolate)
-        if drawing:
+        if drawing + bool(style) + (style_from is not None) > 1:
             raise UserError(
-                "--style-from gives every output one style, but --samples, --seed and --interpolate ask for others",
-                "leave either out",
+                "--style, --style-from, and --samples, --seed or --interpolate each say which styles to take",
+                "give one of them",
             )
-        style = [self.encode_style(style_from)]
-        return Styles(lambda name: style)
+        if drawing:
+            return drawn(self.model.method, samples, seed or 0, same=same_style, frames=interpolate)
+        if style:
+            chosen = [self.model.method.choose_style(style)]
+        elif style_from is not None:
+            chosen = [self.encode_style(style_from)]
+        else:
+            return TYPICAL
+        return Styles(lambda name: chosen)
 
     def translate_folder(
         self,
         inputs: str | Path | Sequence[str | Path],
         out: str | Path,
         *,
-        direction: Direction | None = None,
-        format: FormatName | None = None,
-        quality: int | None = None,
-        batch: int | None = None,
-        existing: Existing = "refuse",
+        files_from: str | Path | None = None,
+        null: bool = False,
+        shard: str | None = None,
         instances: str | Path | None = None,
+        name: str | None = None,
+        format: FormatName | None = None,
+        existing: Existing = "refuse",
+        compare: bool = False,
+        alpha: str = "keep",
+        keep_metadata: bool = False,
+        quality: int = USUAL.quality,
+        compression: int | None = None,
+        direction: Direction | None = None,
+        batch: int | None = None,
+        workers: int = WORKERS,
+        max_pixels: int = MAX_PIXELS,
+        max_errors: int | None = None,
+        log: str | Path | None = None,
+        errors_to: str | Path | None = None,
         **styles: Any,
     ) -> Iterator[Record]:
         """Translate files, folders (with all below them) and patterns into `out`, and tell of each output as it is done.
 
-        `styles` are the keywords of the method `styles`: `samples=3` numbered outputs of each, drawn with `seed=0`, with
-        `same_style=True` the same for all; `style_from=` an image; or `interpolate=8` frames from one of the samples to the
-        next, as a strip, a GIF or an MP4. Raises UserError at once for what `plan` and `styles` refuse. An image that cannot be
-        read becomes a record that says so.
+        The keywords are the options of the command, which its help explains. `styles` are those of the method `styles`:
+        `samples=3` numbered outputs of each, drawn with `seed=0`, with `same_style=True` the same for all; `style_from=` an
+        image; `style={label: kind}`; or `interpolate=8` frames from one of the samples to the next, as a strip, a GIF or an
+        MP4. Raises UserError at once for what `plan` and `styles` refuse. An image that cannot be read becomes a record that
+        says so.
         """
-        inputs, wanted = [inputs] if isinstance(inputs, (str, Path)) else inputs, self.styles(**styles)
-        how: dict[str, Any] = {"direction": direction, "styles": wanted}
-        jobs = self.plan(inputs, out, format=format, existing=existing, instances=instances, **how)
-        return self.translate_files(jobs, quality=quality, batch=batch, **how)
+        given, wanted = [inputs] if isinstance(inputs, (str, Path)) else inputs, self.styles(**styles)
+        jobs = self.plan(
+            given,
+            out,
+            files_from=files_from,
+            null=null,
+            shard=shard,
+            instances=instances,
+            name=name,
+            format=format,
+            existing=existing,
+            compare=compare,
+            direction=direction,
+            styles=wanted,
+        )
+        book = Logbook(log and Path(log), errors_to and Path(errors_to), null, shared=shard is not None)  # type: ignore[arg-type]
+        book.check(jobs, files_from)
+        return self.translate_files(
+            jobs,
+            direction=direction,
+            styles=wanted,
+            reading=Reading(Alpha.parse(alpha), max_pixels, keep_metadata),
+            packing=Packing(quality, compression),
+            batch=batch,
+            workers=workers,
+            max_errors=max_errors,
+            book=book,
+        )
 
     def plan(
         self,
-        inputs: Sequence[str | Path],
+        given: Sequence[str | Path],
         out: str | Path,
         *,
-        direction: Direction | None = None,
+        files_from: str | Path | None = None,
+        null: bool = False,
+        shard: str | None = None,
+        instances: str | Path | None = None,
+        name: str | None = None,
         format: FormatName | None = None,
         existing: Existing = "refuse",
+        compare: bool = False,
+        direction: Direction | None = None,
         styles: Styles = TYPICAL,
-        instances: str | Path | None = None,
     ) -> list[Job]:
         """What `translate_folder` would do. Nothing is written."""
         way = self.way(direction)
         _refuse_instances(way, instances)
+        if compare and styles.movie:
+            raise UserError("a movie cannot be shown beside its input", "leave --compare or --interpolate out")
+        found = inputs.find(given) if files_from is None else inputs.listed(files_from, given, null=null)
         return naming.plan(
-            inputs,
+            found,
             Path(out),
             way.y,
             format,
             existing,
+            template=AS_INPUTS if name is None else Template(name, self.model.name),
             count=styles.count,
             movie=styles.movie,
             annotations=self.model.method.keeps_annotations,
+            compare=compare,
             instances=Path(instances) if instances else None,
+            shard=None if shard is None else inputs.Shard.parse(shard),
         )
 
     def translate_files(
@@ -167,35 +246,46 @@ class Translator:
         *,
         direction: Direction | None = None,
         styles: Styles = TYPICAL,
-        quality: int | None = None,
+        reading: Reading = PLAIN,
+        packing: Packing = USUAL,
         batch: int | None = None,
+        workers: int = WORKERS,
+        max_errors: int | None = None,
+        book: Logbook = NOTHING,
         stopped: Callable[[], bool] = lambda: False,
     ) -> Iterator[Record]:
-        """Do the jobs, in their order. Once `stopped` says so, what is computed is still written, and nothing else begun."""
-        way = self.way(direction, styles)
-        naming.make_folders(jobs)
-        most, pixels = (self.usual_batch(way), PIXELS) if batch is None else (batch, math.inf)
-        return self._records(jobs, way, quality, most=most, pixels=pixels, stopped=stopped)
+        """Do the jobs, in their order, and note what became of them in the `book`.
 
-    def usual_batch(self, way: Way) -> int:
-        """8 on a GPU. On a CPU a network that works at full size keeps all cores busy with one image, but one that shrinks
-        the image until each pixel sees the whole (no halo) has layers too small for that."""
-        if self.device.type != "cpu":
-            return 8
-        return 4 if way.accepts.halo is None else 1
+        Once `stopped` says so, or `max_errors` have come, what is computed is still written, and nothing else begun.
+        """
+        way = self.way(direction, styles, reading)
+        naming.make_folders(jobs)
+        most, pixels = (self.engine.usual_batch(way), PIXELS) if batch is None else (batch, math.inf)
+        counted = _Counted(max_errors, stopped)
+        records = self._records(jobs, way, packing, most=most, pixels=pixels, workers=workers, stopped=counted.ends)
+        return counted.noted(records, book)
 
     def _records(
-        self, jobs: Iterable[Job], way: Way, quality: int | None, *, most: int, pixels: float, stopped: Callable[[], bool]
+        self,
+        jobs: Iterable[Job],
+        way: Way,
+        packing: Packing,
+        *,
+        most: int,
+        pixels: float,
+        workers: int,
+        stopped: Callable[[], bool],
     ) -> Iterator[Record]:
         """Decode ahead in threads, compute here, encode behind in threads; at most a few batches are in memory."""
         writing: deque[Future[list[Record]]] = deque()
-        with ThreadPoolExecutor(THREADS) as readers, ThreadPoolExecutor(THREADS) as writers:
-            for items in self._batches(_in_order(readers, lambda job: read(job, way), jobs, 2 * most), most, pixels):
+        ahead = max(2 * most, workers if workers > WORKERS else 0)  # who asks for more threads has memory for more images
+        with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
+            for items in self._batches(_in_order(readers, lambda job: read(job, way), jobs, ahead), most, pixels):
                 if stopped():
                     break
                 self._compute(items, way)
-                writing.extend(writers.submit(write, item, quality) for item in items)
-                while writing and (writing[0].done() or len(writing) > 2 * most):
+                writing.extend(writers.submit(write, item, way.y, packing) for item in items)
+                while writing and (writing[0].done() or len(writing) > ahead):
                     yield from writing.popleft().result()
             while writing:
                 yield from writing.popleft().result()
@@ -206,7 +296,7 @@ class Translator:
         for item in items:
             real = [other.given for other in batch if other.given]
             if real and item.given:
-                full = (len(real) + 1) * item.given.pixels > min(pixels, self._pixels)
+                full = (len(real) + 1) * item.given.pixels > min(pixels, self.engine.pixels)
                 if full or not real[0].fits(item.given):
                     yield batch
                     batch = []
@@ -223,11 +313,11 @@ class Translator:
         if not real:
             return
         start = time.perf_counter()
-        outputs = self._outputs([given for _, given in real], way)
-        for (item, given), each in zip(real, outputs, strict=True):
+        outputs = self.engine.outputs([given for _, given in real], way)
+        for (item, given), computed in zip(real, outputs, strict=True):
             try:
                 with naming_file(item.job):
-                    frames = [finish(given.padded, output, way.y) for output in each]
+                    frames = computed.pictures(given, way)
                 item.results = [frames] if way.styles.movie else [[frame] for frame in frames]
             except ImageError as error:
                 item.error = error
@@ -235,40 +325,22 @@ class Translator:
         for item, _ in real:
             item.seconds += (time.perf_counter() - start) / len(real)
 
-    def _outputs(self, batch: list[Given], way: Way) -> list[Sequence[Tensor]]:
-        """For each of what can share a batch its outputs, (C, H, W) in [-1, 1]. Where memory runs out, halves are tried."""
-        try:
-            return self._forward(batch, way)
-        except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
-                raise
-            reason = str(error).splitlines()[0] if str(error) else "no reason given"
-        # outside of `except`, where the error no longer keeps the tensors of the failed attempt alive
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        height, width, _ = batch[0].padded.values.shape
-        if len(batch) == 1:
-            raise OutOfResources(
-                f"one image of {width}x{height} pixels does not fit in memory ({reason})",
-                "--device cpu, or another program that holds the memory, may be the way out; finished images are kept",
-            )
-        half = len(batch) // 2
-        self._pixels = half * batch[0].pixels
-        return self._outputs(batch[:half], way) + self._outputs(batch[half:], way)
 
-    def _forward(self, batch: list[Given], way: Way) -> list[Sequence[Tensor]]:
-        first = batch[0]
-        x = first.padded.scale.to_float(self._moved([given.padded.values for given in batch])).contiguous()
-        ids = [given.instances for given in batch if given.instances is not None]
-        precision = self.precision if first.padded.dtype == "uint8" else self._deep
-        with torch.inference_mode(), precision.autocast():
-            instances = self._moved(ids) if ids else None
-            samples = self.model.method.samples(x, first.styles, reverse=way.reverse, instances=instances)
-            return list(zip(*[sample.float() for sample in samples], strict=True))
+class _Counted:
+    """Counts what fails, and says when nothing else is to be begun."""
 
-    def _moved(self, arrays: Sequence[np.ndarray]) -> Tensor:
-        """arrays: (H, W, C), all of one shape -> (B, C, H, W) on the device."""
-        return torch.from_numpy(np.stack(arrays)).to(self.device).permute(0, 3, 1, 2)
+    def __init__(self, most: int | None, stopped: Callable[[], bool]):
+        self.most, self.stopped, self.failed = most, stopped, 0
+
+    def ends(self) -> bool:
+        return self.stopped() or (self.most is not None and self.failed >= self.most)
+
+    def noted(self, records: Iterator[Record], book: Logbook) -> Iterator[Record]:
+        with book.open() as note, closing(records):  # type: ignore[type-var]
+            for record in records:
+                self.failed += record.status == "failed"
+                note(record)
+                yield record
 
 
 def _refuse_instances(way: Way, instances: object) -> None:
@@ -290,9 +362,3 @@ def _in_order(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: I
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """torch's allocator for the CPU raises a plain RuntimeError."""
-    plain = "not enough memory" in str(error) or "can't allocate memory" in str(error)
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or plain

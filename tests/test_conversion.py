@@ -1,10 +1,10 @@
-"""Label maps on their way to a network; pictures are followed through whole translations in test_translate."""
+"""Label maps and alpha on their way to a network; pictures are followed through whole translations in test_translate."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from i2i.conversion import as_ids, padded, prepare, prepare_ids
+from i2i.conversion import Alpha, as_ids, padded, prepare, prepare_ids
 from i2i.domain import Domain
 from i2i.images import ImageError, Picture
 from i2i.method import Accepts
@@ -57,3 +57,24 @@ def test_label_maps_come_from_pillow_and_numpy_as_they_are():
 def test_what_is_no_label_map_is_refused(array):
     with pytest.raises(ImageError):
         as_ids(array, X)
+
+
+def test_hidden_colour_does_not_shine_through_what_is_flattened():
+    array = np.array([[[10], [10]], [[10], [10]]], np.uint8)
+    alpha = np.array([[0, 255], [51, 128]], np.uint8)
+    flat = Alpha.parse("flatten:white").of(Picture(array, alpha, ("a note",)))
+    assert flat.array[..., 0].tolist() == [[255, 10], [206, 132]]
+    assert (flat.alpha, flat.notes) == (None, ("a note",))
+
+
+def test_what_has_no_alpha_or_keeps_it_stays_as_it_is():
+    clear, solid = Picture(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8)), Picture(np.zeros((2, 2, 3), np.uint8))
+    assert Alpha.parse("keep").of(clear) is clear
+    assert Alpha.parse("flatten:red").of(solid) is solid
+    assert Alpha.parse("drop").of(clear).alpha is None
+
+
+@pytest.mark.parametrize(("channels", "dtype"), [(3, np.float32), (5, np.uint8)])
+def test_floats_and_many_channels_have_no_colour_to_lie_on(channels, dtype):
+    with pytest.raises(ImageError, match="can be flattened"):
+        Alpha.parse("flatten").of(Picture(np.zeros((2, 2, channels), dtype), np.zeros((2, 2), dtype)))

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from i2i import images
+from i2i.encoders import Packing
 from i2i.images import ImageError, Picture
 
 H, W = 6, 9
@@ -464,9 +465,29 @@ def test_other_readers_read_our_png_and_tiff(picture):
 def test_lossy_formats_come_close_and_obey_the_quality():
     smooth = np.repeat(np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)[..., None], 3, axis=2)
     for suffix in (".jpg", ".jpeg", ".webp"):
-        good, poor = images.encode(Picture(smooth), suffix), images.encode(Picture(smooth), suffix, 10)
+        good, poor = images.encode(Picture(smooth), suffix), images.encode(Picture(smooth), suffix, Packing(quality=10))
         assert np.abs(decode(good, f"x{suffix}").array.astype(int) - smooth).max() <= 6
         assert len(poor) < len(good)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize(("channels", "alpha"), [(1, False), (1, True), (3, False), (3, True)])
+def test_a_png_holds_the_same_however_hard_it_is_packed(dtype, channels, alpha):
+    ramp = np.add.outer(np.arange(64), np.arange(64))[..., None] * DEPTHS[dtype]
+    values = np.repeat(ramp, channels + 1, axis=2).astype(dtype)
+    picture = Picture(values[..., :-1], values[..., -1] if alpha else None)
+    usual, *packed = [images.encode(picture, ".png", Packing(compression=level)) for level in (None, 0, 1, 9)]
+    for data in (usual, *packed):
+        np.testing.assert_array_equal(decode(data, "x.png").stacked, picture.stacked)
+    assert len(packed[0]) > len(packed[1]) >= len(packed[2])
+    assert len(usual) < len(packed[0])
+
+
+def test_the_bytes_of_a_file_are_read_as_the_file_is():
+    np.testing.assert_array_equal(images.read(GOOD["rgb.png"]).array, RGB)
+    np.testing.assert_array_equal(images.read_ids(pil(GREY, "PNG")), GREY)
+    with pytest.raises(ImageError, match="cannot read the image: the file is empty"):
+        images.read(b"")
 
 
 @pytest.mark.parametrize(

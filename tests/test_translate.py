@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from i2i import atomic, images, items, models, naming
+from i2i import atomic, images, inputs, items, models, naming
 from i2i.config import Layer
 from i2i.conversion import padding
 from i2i.domain import Domain
@@ -218,7 +218,7 @@ def test_a_method_that_goes_one_way_says_so(tmp_path):
 
 def test_8_bit_results_may_be_computed_in_bf16_but_deeper_ones_are_not_by_default(tmp_path):
     same = unchanging(tmp_path)
-    same.precision = replace(same.precision, name="bf16")
+    same.engine.precision = replace(same.engine.precision, name="bf16")
     seen = []
     same.model.method.translate = lambda x, **_: seen.append(torch.is_autocast_enabled("cpu")) or x
     same.translate(noise(8, 8))
@@ -395,7 +395,9 @@ def test_the_kind_of_file_is_the_one_asked_for_or_one_that_holds_the_values(tmp_
     files = [Path("a.png"), Path("b.JPG"), Path("c.gif")]
     for file in files:
         (tmp_path / file).touch()
-    jobs = naming.plan([tmp_path / f for f in files], tmp_path / "out", Domain(**{"channels": 3, **y}), format, "refuse")
+    jobs = naming.plan(
+        inputs.find([tmp_path / f for f in files]), tmp_path / "out", Domain(**{"channels": 3, **y}), format, "refuse"
+    )
     assert [job.outputs[0].path.name for job in jobs] == names
     assert all(job.notes for job in jobs) == (names[0] == "a.tiff")
 
@@ -414,7 +416,7 @@ def test_the_kind_of_file_is_the_one_asked_for_or_one_that_holds_the_values(tmp_
 def test_a_kind_of_file_that_does_not_fit_is_refused_before_anything_is_done(tmp_path, format, out, y):
     path = save(tmp_path / "a.png", noise(8, 9))
     with pytest.raises(UserError, match=r"cannot hold|cannot write|contradict"):
-        naming.plan([path], tmp_path / out, Domain(**{"channels": 3, **y}), format, "refuse")
+        naming.plan(inputs.find([path]), tmp_path / out, Domain(**{"channels": 3, **y}), format, "refuse")
 
 
 def test_a_deep_image_in_a_shallow_file_and_alpha_without_a_place_are_told(translator, tmp_path):
@@ -449,7 +451,7 @@ def test_one_file_and_a_file_name_make_one_file(translator, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "out", "words"),
+    ("given", "out", "words"),
     [
         (["in"], "in", "lies in the input folder"),
         (["in"], "in/sub/out", "lies in the input folder"),
@@ -467,7 +469,7 @@ def test_one_file_and_a_file_name_make_one_file(translator, tmp_path):
         (["none.png"], "out", "there is no file or folder"),
     ],
 )
-def test_what_would_touch_an_input_is_refused(translator, in_tmp, inputs, out, words):
+def test_what_would_touch_an_input_is_refused(translator, in_tmp, given, out, words):
     for name in ("in/a.png", "in/b.png"):
         save(Path(name), noise(8, 9))
     Path("link").symlink_to("in")
@@ -479,7 +481,7 @@ def test_what_would_touch_an_input_is_refused(translator, in_tmp, inputs, out, w
     before = {file: Path(file).read_bytes() for file in tree(in_tmp)}
     for existing in ("refuse", "skip", "overwrite"):
         with pytest.raises(UserError, match=words) as caught:
-            translator.translate_folder(inputs, out, existing=existing)
+            translator.translate_folder(given, out, existing=existing)
         assert caught.value.status == 2
     assert {file: Path(file).read_bytes() for file in tree(in_tmp)} == before
 
@@ -531,7 +533,7 @@ def test_a_full_disk_ends_the_work_at_once(translator, tmp_path, monkeypatch):
         save(tmp_path / f"in/{number}.png", noise(8, 9))
     tries = []
 
-    def full(path, picture, *, quality=None):
+    def full(path, picture, packing):
         tries.append(path)
         raise OutOfResources("no space left")
 

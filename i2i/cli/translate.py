@@ -1,26 +1,23 @@
-"""`i2i translate`: what a person sees while images are translated."""
+"""`i2i translate`: what a person asks for, in the words of the library."""
 
 import shlex
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from i2i.cli import messages
+from i2i.cli import messages, progress
 from i2i.errors import Interrupted, NothingDone, UserError
 
 if TYPE_CHECKING:
     from i2i.items import Record
     from i2i.naming import Job
 
-EVERY = 10.0
-"""Seconds after which a line is due where there is no terminal; one for every 5 % comes too, if it is not sooner than this:"""
-PAUSE = 1.0
+WHICH, WHAT, STYLE = "Which images", "What comes out", "In which style"
+HOW, WHEN = "How it computes", "When something fails"
 
 
 class Direction(str, Enum):
@@ -35,69 +32,100 @@ class FileFormat(str, Enum):
     keep, png, jpg, webp, tiff, bmp, gif, mp4 = "keep", "png", "jpg", "webp", "tiff", "bmp", "gif", "mp4"
 
 
+def _option(panel: str, help: str, *names: str, **limits: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, show_default=False, **limits)
+
+
 def translate(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A run, a checkpoint folder, or a .safetensors file.", show_default=False)
+        Path,
+        typer.Argument(metavar="MODEL", help="A run, a checkpoint folder, a .safetensors or a .pth file.", show_default=False),
     ],
+    *,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT", help="Images, folders, 'patterns/**/*.png'.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="A folder; for one image also a file name.", show_default=False)],
-    direction: Annotated[
-        Direction | None, typer.Option(help="The way to go. [default: as trained]", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="INPUT", help="Images, folders, 'patterns/**/*.png', or - for stdin.", show_default=False),
     ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="So many outputs of each image, NAME_0.png to NAME_N-1.png, each in a drawn style.", show_default=False
+    files_from: Annotated[
+        str | None,
+        _option(
+            WHICH,
+            "A file that names images, one a line, or - for stdin. They keep their path, or their place in the INPUT folders.",
+            metavar="LIST",
         ),
+    ] = None,
+    null: Annotated[bool, _option(WHICH, "Names in lists end with a zero byte, as of find -print0.", "--null", "-0")] = False,
+    shard: Annotated[
+        str | None,
+        _option(WHICH, "Do one of n parts only, 1/n to n/n; auto: as torchrun or SLURM numbers this process.", metavar="I/N"),
+    ] = None,
+    instances: Annotated[
+        Path | None, _option(WHICH, "The instance maps, under the names of the label maps.", metavar="DIR")
+    ] = None,
+    max_pixels: Annotated[
+        int | None, _option(WHICH, "Refuse larger images, before decoding them. [default: 100 million]", min=1)
+    ] = None,
+    out: Annotated[Path, _option(WHAT, "A folder; for one image also a file name, or - for stdout.", "--out", "-o")],
+    watch: Annotated[
+        bool, _option(WHICH, "Go on with what is new in the INPUT folders, until Ctrl-C; what exists is left.", "--watch")
+    ] = False,
+    direction: Annotated[Direction | None, _option(WHAT, "The way to go. [default: as trained]")] = None,
+    name: Annotated[
+        str | None,
+        _option(WHAT, "Of stem, model, index, sample, ext. [default: {stem}{ext}]", metavar="TEMPLATE"),
+    ] = None,
+    format: Annotated[
+        FileFormat | None, _option(WHAT, "Kind of file to write. [default: png, or tiff where PNG cannot hold the values]")
+    ] = None,
+    quality: Annotated[int, _option(WHAT, "Of JPEG and WebP. [default: 95]", min=1, max=100)] = 95,
+    compression: Annotated[
+        int | None, _option(WHAT, "Of PNG, 9 for small files. [default: what is fastest]", min=0, max=9)
+    ] = None,
+    alpha: Annotated[
+        str, _option(WHAT, "keep, drop, flatten (onto white) or flatten:COLOUR. [default: keep]", metavar="WHAT")
+    ] = "keep",
+    keep_metadata: Annotated[
+        bool, _option(WHAT, "EXIF and ICC profile go along into PNG, JPEG and WebP.", "--keep-metadata")
+    ] = False,
+    compare: Annotated[bool, _option(WHAT, "Also write NAME_compare.png, the input beside the output.", "--compare")] = False,
+    samples: Annotated[
+        int | None, _option(STYLE, "So many outputs of each image, NAME_0.png to NAME_N-1.png, each in a drawn style.", min=1)
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(
-            min=0,
-            max=2**63 - 1,
-            help="Of the drawn styles; without --samples one output in one of them. [default: 0]",
-            show_default=False,
-        ),
+        _option(STYLE, "Of drawn styles; without --samples one output in one of them. [default: 0]", min=0, max=2**63 - 1),
     ] = None,
     same_style: Annotated[
-        bool, typer.Option("--same-style", help="All images get the same drawn styles, not each its own.")
+        bool, _option(STYLE, "All images get the same drawn styles, not each its own.", "--same-style")
     ] = False,
+    style: Annotated[
+        list[str] | None,
+        _option(STYLE, "Give a label the kind of that number, 0 the most common; pix2pixhd only.", metavar="LABEL=KIND"),
+    ] = None,
     style_from: Annotated[
-        Path | None,
-        typer.Option(metavar="IMAGE", help="Take the style of an image of the output side, for all.", show_default=False),
+        Path | None, _option(STYLE, "Take the style of an image of the output side, for all.", metavar="IMAGE")
     ] = None,
     interpolate: Annotated[
         int | None,
-        typer.Option(
-            min=2,
-            help="One output with so many frames from each of the --samples to the next: side by side, or --format gif or mp4.",
-            show_default=False,
-        ),
+        _option(STYLE, "One output: so many frames from each of the --samples to the next; also --format gif or mp4.", min=2),
     ] = None,
-    instances: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The instance maps, under the names of the label maps.", show_default=False),
+    overwrite: Annotated[bool, _option(WHAT, "Replace outputs that exist.", "--overwrite")] = False,
+    skip_existing: Annotated[bool, _option(WHAT, "Leave outputs that exist, do the rest.", "--skip-existing")] = False,
+    dry_run: Annotated[bool, _option(WHAT, "Show which file would become which, then stop.", "--dry-run")] = False,
+    as_json: Annotated[bool, _option(WHAT, "A JSON object for each output on stdout, then a summary.", "--json")] = False,
+    device: Annotated[str, _option(HOW, "auto, cpu, cuda, cuda:1, mps. [default: auto]")] = "auto",
+    precision: Annotated[Precision, _option(HOW, "[default: auto, bf16 for 8-bit images where it is faster]")] = Precision.auto,
+    batch: Annotated[int | None, _option(HOW, "Images at once. [default: by device and model]", min=1)] = None,
+    tile: Annotated[
+        str, _option(HOW, "Tiles of so many pixels for larger images; auto: where memory asks for them; off. [default: auto]")
+    ] = "auto",
+    workers: Annotated[int, _option(HOW, "Threads that decode, and as many that encode. [default: 4]", min=1, max=256)] = 4,
+    fail_fast: Annotated[bool, _option(WHEN, "Begin nothing else once an image has failed.", "--fail-fast")] = False,
+    max_errors: Annotated[int | None, _option(WHEN, "The same once so many have.", min=1)] = None,
+    errors_to: Annotated[
+        Path | None, _option(WHEN, "Write the failed inputs into a file that --files-from takes.", metavar="FILE")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="auto: bf16 for 8-bit images where it is faster.")] = Precision.auto,
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Images at once. [default: by device and model]", show_default=False)
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
-    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="Leave outputs that exist, do the rest.")] = False,
-    format: Annotated[
-        FileFormat | None,
-        typer.Option(
-            help="Kind of file to write. [default: png, or tiff where PNG cannot hold the values]", show_default=False
-        ),
-    ] = None,
-    quality: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Of JPEG and WebP. [default: 95]", show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for each output on stdout, then a summary.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show which file would become which, then stop.")] = False,
+    log: Annotated[Path | None, _option(WHEN, "Add a line of JSON for each output to a file.", metavar="FILE")] = None,
 ) -> None:
     """Translate images with a trained model. Every image keeps its size; inputs are never changed.
 
@@ -109,7 +137,13 @@ def translate(
 
         i2i translate runs/my-run 'scans/**/*.tif' -o done/ --format keep --skip-existing
 
-        i2i translate runs/my-run zebras/ -o horses/ --direction BtoA --json > log.jsonl
+        find photos -name '*.jpg' -newer done | i2i translate runs/my-run --files-from - -o out/ --errors-to failed.txt
+
+        i2i translate runs/my-run zebras/ -o horses/ --direction BtoA --name '{stem}_{model}{ext}'
+
+        i2i translate runs/my-run - -o - < in.png > out.png
+
+        i2i translate runs/my-run camera/ -o out/ --watch
 
         i2i translate runs/bicyclegan-edges2shoes-001 edges/ -o shoes/ --samples 5 --seed 7
 
@@ -119,143 +153,150 @@ def translate(
 
         i2i translate runs/pix2pixhd-cityscapes-001 labels/ -o photos/ --instances inst/
 
-    Folders are searched to the bottom and keep their tree. Of a refiner's images, files of the same name that are no images are
-    copied along. Exit status: 0 all done, 3 some images failed, 4 none was done.
+    Folders are searched to the bottom and keep their tree; hidden files are left out. Of a refiner's images, files of the same
+    name that are no images are copied along. Exit status: 0 all done, 3 some images failed, 4 none was done.
     """
-    if overwrite and skip_existing:
-        raise UserError("--overwrite and --skip-existing contradict each other", "give one of them")
+    given, most = inputs or [], 1 if fail_fast else max_errors
+    piped = "-" in given or str(out) == "-"
+    _refuse_contradictions(
+        {
+            "--overwrite and --skip-existing": overwrite and skip_existing,
+            "--fail-fast and --max-errors": fail_fast and max_errors,
+            "--watch and --overwrite": watch and overwrite,
+            "--watch and --files-from": watch and files_from,
+        }
+    )
+    if not given and files_from is None:
+        raise UserError("there is no INPUT", "name images or folders, or --files-from a list of them")
+    if piped:
+        asked = (files_from, shard, name, samples, interpolate, log, errors_to, compare, dry_run, as_json, watch)
+        _check_pipe(given, out, any(asked))
+
     from i2i.config import CONFIG
+    from i2i.conversion import Alpha
+    from i2i.encoders import Packing
+    from i2i.images import MAX_PIXELS
+    from i2i.items import Reading
+    from i2i.logbook import Logbook
     from i2i.translate import Translator
 
-    way: Any = direction and direction.value
-    translator = Translator.open(model, device, precision.value)
+    packing, reading = Packing(quality, compression), Reading(Alpha.parse(alpha), max_pixels or MAX_PIXELS, keep_metadata)
+    translator = Translator.open(model, device, precision.value, _tile(tile))
+    for line in translator.model.said:
+        messages.say(line)
     styles = translator.styles(
-        samples=samples, seed=seed, same_style=same_style, style_from=style_from, interpolate=interpolate
+        samples=samples,
+        seed=seed,
+        same_style=same_style,
+        style=dict(map(_choice, style or [])),
+        style_from=style_from,
+        interpolate=interpolate,
     )
-    jobs = translator.plan(
-        inputs,
-        out,
-        direction=way,
-        format=format.value if format else None,  # type: ignore[arg-type]
-        existing="overwrite" if overwrite else "skip" if skip_existing else "refuse",
-        styles=styles,
-        instances=instances,
-    )
+    how: dict[str, Any] = {"direction": direction and direction.value, "styles": styles}
+    kind: Any = format and format.value
+    if piped:
+        how |= {"packing": packing, "reading": reading, "instances": instances}
+        _pipe(lambda data: translator.translate_bytes(data, kind, **how))
+        return
+
+    def plan() -> list["Job"]:
+        return translator.plan(
+            given,
+            out,
+            files_from=files_from,
+            null=null,
+            shard=shard,
+            instances=instances,
+            name=name,
+            format=kind,
+            existing="overwrite" if overwrite else "skip" if skip_existing or watch else "refuse",
+            compare=compare,
+            **how,
+        )
+
+    jobs = [] if watch and not dry_run else plan()
+    book = Logbook(log, errors_to, null, shared=shard is not None or watch)
+    book.check(jobs, files_from)
     if dry_run:
-        _show(jobs, as_json)
+        progress.show_plan(jobs, as_json)
         return
 
     from i2i.training.signals import Stop
+    from i2i.watch import watched
 
-    tally = _Tally(sum(len(job.outputs) for job in jobs), out, as_json)
-    with Stop() as stop, tally:
-        how: dict[str, Any] = {"direction": way, "styles": styles, "quality": quality, "batch": batch}
-        tally.take(translator.translate_files(jobs, **how, stopped=lambda: stop.signal != 0))
-    if stop.signal and tally.finished < tally.total:
-        raise Interrupted(
-            f"stopped by a signal after {tally.finished} of {tally.total} images; finished ones are whole",
-            "the same command with --skip-existing goes on",
-            signal=stop.signal,
-        )
-    if tally.counts["failed"] == tally.total:
-        raise NothingDone("no image could be translated" if len(jobs) > 1 else "the image could not be translated")
-    if tally.counts["failed"]:
-        raise typer.Exit(3)
+    with Stop() as stop, progress.Tally(sum(len(job.outputs) for job in jobs), out, as_json) as tally:
+
+        def work(jobs: Sequence["Job"]) -> Iterator["Record"]:
+            doing = {"packing": packing, "reading": reading, "batch": batch, "workers": workers, "book": book, **how}
+            return translator.translate_files(jobs, **doing, max_errors=most, stopped=lambda: stop.signal != 0)
+
+        if watch:
+            messages.say(f"waiting for images in {', '.join(map(repr, given))}; Ctrl-C ends it")
+            ended = lambda: stop.signal != 0 or (most is not None and tally.counts["failed"] >= most)  # noqa: E731
+            tally.take(watched(plan, lambda new: work(tally.expecting(new)), ended))
+        else:
+            tally.take(work(jobs))
+    _end(tally, stop.signal, watch)
     if (model / CONFIG).is_file() and not as_json:  # a run, not a bare model
         messages.next_command(f"i2i show {shlex.quote(str(model))}")
 
 
-def _show(jobs: Sequence["Job"], as_json: bool) -> None:
-    outputs = [(job, output) for job in jobs for output in job.outputs]
-    for job, output in outputs:
-        if as_json:
-            tree = {"input": str(job.input), "output": str(output.path), "status": "exists" if output.there else "planned"}
-            messages.result_json(tree | {"annotations": [str(to) for _, to in output.copies]})
-        else:
-            messages.result(f"{job.input} -> {output.path}{' (exists, skipped)' if output.there else ''}")
-            for file, to in output.copies:
-                messages.result(f"{file} -> {to} (copied)")
-    planned = sum(not output.there for _, output in outputs)
-    messages.say(f"dry run: nothing was written; {planned} of {len(outputs)} images would be translated")
+def _end(tally: progress.Tally, signal: int, watch: bool) -> None:
+    """Raise what the exit status says, unless all is done."""
+    left, failed = tally.total - tally.finished, tally.counts["failed"]
+    if signal and left:
+        raise Interrupted(
+            f"stopped by a signal after {tally.finished} of {tally.total} images; finished ones are whole",
+            "the same command with --skip-existing goes on",
+            signal=signal,
+        )
+    if left:
+        messages.say(f"stopped after {failed} failed; {left} images were not begun")
+    elif failed and failed == tally.total and not watch:
+        raise NothingDone("no image could be translated" if failed > 1 else "the image could not be translated")
+    if failed:
+        raise typer.Exit(3)
 
 
-class _Tally:
-    """Counts what became of the images and tells: each failure, the progress, the sum. A context manager, for the terminal."""
-
-    def __init__(self, total: int, out: Path, as_json: bool):
-        self.total, self.out, self.as_json = total, out, as_json
-        self.counts: Counter[str] = Counter()
-        self.notes: dict[str, list[Path]] = {}
-        self.annotations: set[Path] = set()
-        self.start = self.told = time.monotonic()
-        self.told_share = 0.0
-        self.bar: Any = None
-
-    @property
-    def finished(self) -> int:
-        return self.counts.total()
-
-    def __enter__(self) -> "_Tally":
-        on_terminal = sys.stderr.isatty() and not (self.as_json and sys.stdout.isatty())
-        if on_terminal and not messages.is_quiet() and self.total > 1:
-            self.bar = _bar(self.total)
-            self.bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.bar:
-            self.bar.stop()
-        self._sum_up()
-
-    def take(self, records: Iterable["Record"]) -> None:
-        for record in records:
-            self.counts[record.status] += 1
-            self.annotations.update(record.annotations)
-            for note in record.notes:
-                self.notes.setdefault(note, []).append(record.input)
-            if self.as_json:
-                messages.result_json(record.tree())
-            if record.error:
-                messages.fail(UserError(record.error, record.hint))
-            self._tell()
-
-    def _tell(self) -> None:
-        if self.bar:
-            self.bar.update(self.bar.task_ids[0], completed=self.finished)
-            return
-        now, share = time.monotonic(), self.finished / self.total
-        due = now - self.told >= EVERY or (share - self.told_share >= 0.05 and now - self.told >= PAUSE)
-        if due and self.finished < self.total:
-            self.told, self.told_share = now, share
-            messages.say(f"{self.finished}/{self.total} images ({share:.0%})  {self._pace()}")
-
-    def _pace(self) -> str:
-        rate = self.counts["done"] / max(time.monotonic() - self.start, 1e-9)
-        return f"{rate:.1f} images/s" if rate >= 1 or not rate else f"{1 / rate:.1f} s/image"
-
-    def _sum_up(self) -> None:
-        """The sum is told however it ended, so that a log is never without it."""
-        seconds = time.monotonic() - self.start
-        for note, where in self.notes.items():
-            messages.say(f"note: {note} ({'1 image' if len(where) == 1 else f'{len(where)} images'}, such as '{where[0]}')")
-        done, skipped, failed = (self.counts[status] for status in ("done", "skipped", "failed"))
-        others = (f", {skipped} skipped" if skipped else "") + (f", {failed} failed" if failed else "")
-        others += f", {len(self.annotations)} annotations copied" if self.annotations else ""
-        pace = f" ({self._pace()})" if done else ""
-        messages.say(f"{done} of {self.total} translated{others} in {seconds:.1f} s{pace}: {self.out}")
-        if self.as_json:
-            sums = {"total": self.total, "done": done, "skipped": skipped, "failed": failed, "seconds": round(seconds, 3)}
-            sums |= {"annotations": len(self.annotations)}
-            rate = round(done / max(seconds, 1e-9), 3)
-            messages.result_json({"summary": {**sums, "images_per_s": rate, "output": str(self.out)}})
+def _tile(text: str) -> Any:
+    if text in ("auto", "off"):
+        return text
+    if not text.isascii() or not text.isdecimal() or int(text) < 16:
+        raise UserError(f"--tile must be auto, off, or at least 16 pixels, not '{text}'", "such as --tile 1024")
+    return int(text)
 
 
-def _bar(total: int) -> Any:
-    """A live bar on stderr; what others print to stderr appears above it, and stdout is left alone."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+def _choice(text: str) -> tuple[int, int]:
+    """LABEL=KIND as numbers."""
+    label, _, kind = text.partition("=")
+    if not label.isdecimal() or not kind.isdecimal():
+        raise UserError(f"--style takes LABEL=KIND, two numbers, not '{text}'", "such as --style 26=3")
+    return int(label), int(kind)
 
-    columns = [MofNCompleteColumn(), BarColumn(bar_width=24), TaskProgressColumn(), TimeRemainingColumn()]
-    bar = Progress(*columns, console=Console(stderr=True), redirect_stdout=False, refresh_per_second=4)
-    bar.add_task("", total=total)
-    return bar
+
+def _refuse_contradictions(found: dict[str, Any]) -> None:
+    for pair, both in found.items():
+        if both:
+            raise UserError(f"{pair} contradict each other", "give one of them")
+
+
+def _pipe(translate: Callable[[bytes], bytes]) -> None:
+    """One image from stdin to stdout."""
+    from i2i.images import ImageError
+
+    try:
+        made = translate(sys.stdin.buffer.read())
+    except ImageError as error:
+        raise NothingDone(error.message, error.hint) from error
+    sys.stdout.buffer.write(made)
+    sys.stdout.buffer.flush()
+
+
+def _check_pipe(given: list[str], out: Path, asked: bool) -> None:
+    """Raise UserError for anything but one image from stdin to stdout."""
+    if given != ["-"] or str(out) != "-":
+        raise UserError("- is stdin as the INPUT and stdout as --out, and these go together", "i2i translate MODEL - -o -")
+    if asked:
+        raise UserError("from stdin to stdout one image becomes one image", "name files for what needs several, or a name")
+    if sys.stdout.isatty():
+        raise UserError("stdout is a terminal, and an image would come there", "put > FILE or | PROGRAM behind it")

@@ -1,5 +1,6 @@
 """`i2i translate` as people and scripts see it: what it prints where, how it ends, what it leaves behind."""
 
+import io
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from i2i import cli, images, models
+from i2i import cli, images, models, watch
 from i2i.config import Layer
 from i2i.errors import OutOfResources
 from i2i.images import Picture
@@ -108,6 +109,25 @@ def files(folder: str) -> list[str]:
         (["in", "-o", "out", "--format", "heic"], 2, "--format"),
         (["in", "-o", "out", "--batch", "0"], 2, "--batch"),
         (["in"], 2, "--out"),
+        (["-o", "out"], 2, "there is no INPUT"),
+        (["--files-from", "list", "-o", "out"], 3, "1 of 2 translated, 1 failed"),
+        (["in", "--files-from", "list", "-o", "out"], 2, "lies in none of 'in'"),
+        (["in", "-o", "out", "--name", "{stem}_{model}{ext}"], 0, "2 of 2 translated"),
+        (["in", "-o", "out", "--name", "{step}{ext}"], 2, "did you mean 'stem'"),
+        (["in", "-o", "out", "--shard", "3/2"], 2, "'3/2' is no part"),
+        (["in/a.png", "-o", "out", "--shard", "1/1", "--workers", "1", "--compression", "9"], 0, "1 of 1 translated"),
+        (["in", "-o", "out", "--alpha", "pink"], 2, "nothing that alpha can become"),
+        (["in", "-o", "out", "--alpha", "flatten:pink", "--keep-metadata", "--compare"], 0, "2 of 2 translated"),
+        (["in", "-o", "out", "--max-pixels", "99"], 4, "over 9.9e-05 megapixels"),
+        (["bad", "in", "-o", "out", "--fail-fast", "--batch", "1"], 3, "images were not begun"),
+        (["bad", "in", "-o", "out", "--max-errors", "100"], 3, "2 of 10 translated, 8 failed"),
+        (["in", "-o", "out", "--fail-fast", "--max-errors", "3"], 2, "contradict"),
+        (["in", "-o", "out", "--log", "log", "--errors-to", "log"], 2, "needed for something else"),
+        (["in", "-o", "out", "--watch", "--overwrite"], 2, "--watch and --overwrite contradict"),
+        (["in", "-o", "out", "--watch", "--dry-run"], 0, "nothing was written"),
+        (["in", "-o", "-"], 2, "these go together"),
+        (["-", "-o", "out"], 2, "these go together"),
+        (["-", "-o", "-", "--json"], 2, "one image becomes one image"),
         (["nothing", "-o", "out"], 2, "there is no file or folder 'nothing'"),
         (["in", "bad", "-o", "out"], 3, "2 of 10 translated, 8 failed"),
         (["bad", "-o", "out"], 4, "no image could be translated"),
@@ -119,6 +139,7 @@ def test_how_it_ends(i2i, words, status, said):
     good("in/a.png", "in/b.jpg", "full/a.png", "full/b.png")
     damaged("bad")
     Path("empty").mkdir()
+    Path("list").write_text("in/a.png\nnone.png\n")
     before = files(".")
     ended = i2i(*words)
     assert (ended.status, ended.out if "--dry-run" not in words else "") == (status, "")
@@ -228,11 +249,11 @@ def test_a_full_disk_is_status_6_and_keeps_what_is_done(i2i, monkeypatch):
     good(*(f"in/{n}.png" for n in range(6)))
     write, written = images.write, []
 
-    def fills(path, picture, *, quality=None):
+    def fills(path, picture, packing):
         if len(written) == 2:
             raise OutOfResources(f"cannot write '{path}': No space left on device")
         written.append(path)
-        write(path, picture, quality=quality)
+        write(path, picture, packing)
 
     monkeypatch.setattr(images, "write", fills)
     assert i2i("in", "-o", "out").status == 6
@@ -304,3 +325,151 @@ def test_a_run_is_what_comes_next_and_a_bare_model_is_not(i2i, model, tmp_path, 
         assert ended == status
         assert said.err.endswith("next: i2i show 'my run'\n") == comes
         assert "next:" not in said.out
+
+
+def test_one_image_goes_from_stdin_to_stdout(model, tmp_path):
+    good(str(tmp_path / "a.png"))
+    words = [sys.executable, "-m", "i2i", "translate", str(model), "-", "-o", "-", "--format", "jpg", "--device", "cpu"]
+    source = (tmp_path / "a.png").read_bytes()
+    done = subprocess.run(words, input=source, capture_output=True, check=False, cwd=Path(cli.__file__).parents[2])
+    assert (done.returncode, done.stderr, done.stdout[:2]) == (0, b"", b"\xff\xd8")
+    assert images.read(done.stdout).width == 12
+
+
+def test_what_comes_from_stdin_and_is_no_image_is_said_and_nothing_comes_out(i2i, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"<html>")))
+    ended = i2i("-", "-o", "-")
+    assert (ended.status, ended.out) == (4, "")
+    assert ended.err.startswith("error: cannot read the image: it is a web page")
+
+
+def test_a_list_comes_through_a_pipe_and_what_failed_is_the_next_list(i2i, monkeypatch):
+    good("in/a.png", "in/b\nc.png")
+    Path("in/bad.png").write_bytes(b"")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"in/a.png\0in/b\nc.png\0in/bad.png\0")))
+    words = ("in", "--files-from", "-", "-0", "-o", "out", "--log", "log.jsonl")
+    assert i2i(*words, "--errors-to", "failed").status == 3
+    assert (files("out"), Path("failed").read_bytes()) == (["a.png", "b\nc.png"], b"in/bad.png\0")
+    assert len(Path("log.jsonl").read_text().splitlines()) == 3
+    good("in/bad.png")
+    assert i2i("in", "--files-from", "failed", "-0", "-o", "out", "--errors-to", "left").status == 0
+    assert (files("out"), Path("left").read_bytes()) == (["a.png", "b\nc.png", "bad.png"], b"")
+
+
+def test_a_part_without_images_is_no_failure(i2i):
+    good("in/a.png")
+    ended = [i2i("in", "-o", "out", "--shard", f"{number}/2") for number in (1, 2)]
+    assert [end.status for end in ended] == [0, 0]
+    assert files("out") == ["a.png"]
+
+
+def test_two_processes_do_the_parts_that_torchrun_gives_them(model, tmp_path):
+    good(*(str(tmp_path / f"in/{n}.png") for n in range(8)))
+    code = "import torch; torch.set_num_threads(1); from i2i.cli import main; main()"
+    words = [sys.executable, "-c", code, "translate", str(model), "in", "-o", "out", "--shard", "auto", "--log", "log"]
+    both = [
+        subprocess.Popen(words, cwd=tmp_path, env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"}) for rank in range(2)
+    ]
+    assert [process.wait() for process in both] == [0, 0]
+    assert files(str(tmp_path / "out")) == [f"{n}.png" for n in range(8)]
+    assert sorted(json.loads(line)["status"] for line in (tmp_path / "log").read_text().splitlines()) == ["done"] * 8
+
+
+def test_a_dry_run_shows_comparisons_too(i2i):
+    good("in/a.png")
+    said = i2i("in", "-o", "out", "--dry-run", "--compare").out.splitlines()
+    assert said == ["in/a.png -> out/a.png", "in/a.png -> out/a_compare.png (beside its output)"]
+
+
+def test_the_help_groups_the_options(i2i):
+    said = i2i("--help").out
+    for panel in ("Which images", "What comes out", "In which style", "How it computes", "When something fails"):
+        assert panel in said
+
+
+ODD = {
+    "pipe.png": os.mkfifo,
+    "loop.png": lambda path: path.symlink_to(path),
+    "gone.png": lambda path: path.symlink_to("nowhere"),
+    "x[/red].png": lambda path: path.write_bytes(b""),
+    "[b].png": lambda path: path.write_bytes(b"<html>"),
+    "line\nbreak.png": lambda path: path.write_bytes(b"\x89PNG"),
+    os.fsdecode(b"\xff.png"): lambda path: path.write_bytes(b"text"),
+    "n" * 251 + ".png": lambda path: path.write_bytes(b"\0" * 99),
+    "locked.png": lambda path: path.touch(0o000),
+}
+
+
+def test_what_is_odd_in_a_folder_fails_alone_and_by_name(i2i):
+    good("in/good.png", "in/folder.png/inside.png")
+    Path("in/round").symlink_to("..", target_is_directory=True)
+    made = []
+    for name, make in ODD.items():
+        try:
+            make(Path("in") / name)
+            made.append(name)
+        except OSError:  # this file system refuses the name
+            pass
+    before = {name: (Path("in") / name).lstat() for name in made}
+    start = time.monotonic()
+    ended = i2i("in", "-o", "out", "--json")
+    assert time.monotonic() - start < 20
+    records = [json.loads(line) for line in ended.out.splitlines()[:-1]]
+    assert {Path(r["input"]).name for r in records if r["status"] == "failed"} == set(made)
+    assert all(r["error"] and r["hint"] and r["error"].isprintable() for r in records if r["status"] == "failed")
+    assert (ended.status, files("out")) == (3, ["folder.png/inside.png", "good.png"])
+    assert {name: (Path("in") / name).lstat() for name in made} == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_may_not_be_written_to_is_refused(i2i):
+    good("in/a.png")
+    Path("out").mkdir(0o500)
+    ended = i2i("in", "-o", "out")
+    assert (ended.status, files("out")) == (2, [])
+    assert "permission denied" in ended.err
+
+
+def test_a_disk_that_fills_up_keeps_whole_files_and_nothing_else(model, tmp_path):
+    good(*(str(tmp_path / f"in/{n}.png") for n in range(3)))
+    big = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    images.write(tmp_path / "in/9.png", Picture(big))
+    code = "import resource, signal, torch; torch.set_num_threads(1); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999)); from i2i.cli import main; main()"
+    words = [sys.executable, "-c", code, "translate", str(model), "in", "-o", "out", "--batch", "1"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, files(str(tmp_path / "out"))) == (6, ["0.png", "1.png", "2.png"])
+    assert "cannot write 'out/9.png'" in done.stderr
+
+
+def test_the_output_may_hold_the_input_and_never_lies_in_it(i2i):
+    good("all/in/a.png", "all/in/sub/b.png")
+    assert i2i("all/in", "-o", "all").status == 0
+    assert files("all") == ["a.png", "in/a.png", "in/sub/b.png", "sub/b.png"]
+    assert i2i("all/in", "-o", "all/in/out").status == 2
+    assert i2i("all", "-o", "all/in/new").status == 2
+    assert i2i("all/in/sub", "-o", "all/in", "--overwrite").status == 0  # b.png of another folder
+    assert files("all") == ["a.png", "in/a.png", "in/b.png", "in/sub/b.png", "sub/b.png"]
+
+
+@pytest.mark.parametrize(("last", "status"), [(b"", 3), (None, 0)])
+def test_watching_translates_what_comes_until_it_is_interrupted(i2i, monkeypatch, last, status):
+    good("in/a.png")
+    rounds = []
+
+    def next_round(stopped):
+        rounds.append(files("out") if Path("out").exists() else [])
+        if len(rounds) == 3:
+            good("in/sub/b.png")
+            if last is not None:
+                Path("in/z.png").write_bytes(last)
+        if len(rounds) == 6:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(watch, "pause", next_round)
+    ended = i2i("in", "-o", "out", "--watch", "--log", "log.jsonl")
+    assert (ended.status, files("out")) == (status, ["a.png", "sub/b.png"])
+    assert rounds[0] == []
+    assert rounds[1:4] == [["a.png"]] * 3
+    assert "waiting for images in 'in'" in ended.err
+    assert len(Path("log.jsonl").read_text().splitlines()) == (3 if status else 2)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from i2i.losses.adversarial import Game, discriminator_losses, generator_loss, gradient_penalty, r1_penalty
+from i2i.losses.augment import augmented
 from i2i.losses.matching import feature_matching
 from i2i.networks.layers import InstanceNorm2d, spectrally_normalised
 from i2i.networks.patchgan import Maps, PatchGAN
@@ -309,8 +310,18 @@ def test_the_margin_is_paid_until_the_features_are_that_far_apart() -> None:
 
 def test_the_margin_pushes_the_features_of_both_sides() -> None:
     D, (real, fake) = Scales(), images(16)
-    Game("lsgan", margin=100.0).discriminator(D, real, fake)["margin"].backward()
-    assert D.a.model[0].weight.grad.abs().sum() > 0
+    weight = D.a.model[0].weight
+
+    def slope(loss: Tensor) -> Tensor:
+        return torch.autograd.grad(loss, weight)[0]
+
+    paid = Game("lsgan", halved=False, margin=100.0).discriminator(D, real, fake)["margin"]
+    with torch.no_grad():
+        fake_maps, real_maps = D(fake), D(real)
+    one_side = slope(-feature_matching(D(fake), real_maps))
+    other_side = slope(-feature_matching(fake_maps, D(real), detach_real=False))
+    assert min(one_side.abs().sum(), other_side.abs().sum()) > 0.01
+    torch.testing.assert_close(slope(paid), one_side + other_side)
 
 
 def test_nothing_that_d_pays_leads_to_the_generator() -> None:
@@ -337,3 +348,59 @@ def test_augmented_real_and_fake_images_are_changed_alike_and_the_condition_keep
     assert torch.equal(seen[0], seen[1])
     assert torch.equal(seen[0][:, :2], x[:, :2])
     assert not torch.equal(seen[0][:, 2:], x[:, 2:])
+
+
+PENALTIES = [("lsgan", "r1", {"r1": 1.0}), ("wgan-gp", "gp", {})]
+
+
+@pytest.mark.parametrize(("kind", "name", "weight"), PENALTIES)
+def test_a_penalty_is_paid_where_d_looks_which_is_at_augmented_images(kind, name, weight) -> None:
+    D, (real, fake), seen = Scales(), images(16), []
+    game = Game(kind, halved=False, augment=("color", "translation", "cutout"), **weight)
+    hook = D.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    torch.manual_seed(1)
+    paid = game.discriminator(D, real, fake)[name]
+    hook.remove()
+    *_, point = seen
+    torch.manual_seed(1)
+    fake, real = augmented([fake, real], game.augment)
+    if name == "r1":
+        torch.testing.assert_close(point, real)
+        torch.testing.assert_close(paid, r1_penalty(D, real))
+    else:
+        share = ((point - real) / (fake - real)).nanmean((1, 2, 3), keepdim=True)  # cut out values are 0 in all three
+        torch.testing.assert_close(point, torch.lerp(real, fake, share))
+        torch.testing.assert_close(paid / 10, gradient_penalty(D, point, point))
+
+
+class Weighing(nn.Module):
+    """Answers with a sum over the image in which each channel has a weight of its own."""
+
+    def __init__(self, *weights: float):
+        super().__init__()
+        self.weights = torch.tensor(weights).view(-1, 1, 1)
+
+    def forward(self, x: Tensor) -> Maps:
+        return [[(self.weights * x).sum((1, 2, 3), keepdim=True)]]
+
+
+@pytest.mark.parametrize(("kind", "name", "weight"), PENALTIES)
+def test_penalties_are_those_of_the_image_and_not_of_its_condition(kind, name, weight) -> None:
+    real, fake = images(4)
+    game = Game(kind, halved=False, gp=1.0, **weight)
+    steep_in_the_condition, flat_there = Weighing(7.0, 0.5, 0.25), Weighing(0.0, 0.5, 0.25)
+    squared = 4 * 4 * (0.5**2 + 0.25**2)
+    expected = 0.5 * squared if name == "r1" else (math.sqrt(squared) - 1) ** 2
+    for D in (steep_in_the_condition, flat_there):
+        assert game.discriminator(D, real, fake, colours=2)[name].item() == pytest.approx(expected, rel=1e-5)
+    assert game.discriminator(steep_in_the_condition, real, fake)[name].item() > 10 * expected
+
+
+@pytest.mark.parametrize(("kind", "name", "weight"), PENALTIES)
+def test_the_condition_of_a_penalty_is_that_of_the_real_side(kind, name, weight) -> None:
+    """An image between a real one and a fake belongs to one input."""
+    D, (real, fake), seen = Scales(), images(16), []
+    D.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    Game(kind, **weight).discriminator(D, real, fake, colours=2)
+    assert torch.equal(seen[-1][:, :1], real[:, :1])
+    assert torch.equal(seen[-1][:, 1:], real[:, 1:]) == (name == "r1")

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import kills
 import pytest
+import safetensors.torch
+import torch
+from torchvision.models import vgg
 
 from i2i import models, runs
 from i2i.errors import UserError
+from i2i.losses import perceptual
 from i2i.prepare import prepare
 from i2i.training import checkpoint
 
@@ -59,6 +63,38 @@ def test_a_killed_and_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_en
             trainer_of(killed, watcher=killed_at(step)).run()
     trainer_of(killed).run()
     assert kills.differing_bytes(killed, alone) == {}
+
+
+@pytest.fixture
+def narrow_vgg19(monkeypatch, tmp_path):
+    """A file with random weights for a very narrow feature network, which stands in for the wide one."""
+
+    def narrow(_=None):
+        return vgg.make_layers([size if size == "M" else size // 32 for size in vgg.cfgs["E"]])
+
+    network = narrow()
+    torch.manual_seed(0)
+    for convolution in network:
+        if isinstance(convolution, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(convolution.weight)  # else there would be nothing to see in the deepest layers
+    safetensors.torch.save_file(network.state_dict(), tmp_path / "vgg19.safetensors")
+    monkeypatch.setattr(perceptual, "architecture", narrow)
+    yield tmp_path / "vgg19.safetensors"
+    perceptual._placed.cache_clear()
+    perceptual._loaded.cache_clear()
+
+
+def test_taps_that_balance_themselves_do_so_through_a_kill(new_run, trainer_of, killed_at, narrow_vgg19):
+    sees = ("model.lambda_perceptual=1", "model.lambda_l1=0", f"model.perceptual.weights={narrow_vgg19}", "model.balance=5")
+    alone, killed = (new_run("crn", name, "model.images=2", *sees) for name in ("alone", "killed"))
+    trainer_of(alone).run()
+    for step in (1, 3, 5):
+        with pytest.raises(Killed):
+            trainer_of(killed, watcher=killed_at(step)).run()
+    trainer_of(killed).run()
+    assert kills.differing_bytes(killed, alone) == {}
+    means = checkpoint.load_weights(checkpoint.latest(alone) / checkpoint.MODEL)[0]["means"]
+    assert len(means.unique()) == len(means) > 1
 
 
 @pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0), (1, 3)])

@@ -199,23 +199,48 @@ def test_gradients_and_weights_are_bit_for_bit_those_of_freezing_and_unfreezing(
     assert all(torch.equal(t, state[key]) for key, t in ours.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])
-def test_an_update_computes_no_gradient_for_the_other_players(name, tiny, pair) -> None:
-    method = tiny(name)
-    update = Updater(method)
-    owner = {p: player for player, networks in method.players().items() for n in networks for p in n.parameters()}
-    computed: list[tuple[str, str]] = []
+class Noting(Updater):
+    """Knows who plays."""
+
     playing = ""
 
-    def recording(*players: str, **losses: Tensor) -> None:
-        nonlocal playing
-        (playing,) = players
-        update(*players, **losses)
+    def __call__(self, *players: str, **losses: Tensor) -> None:
+        self.playing = " ".join(players)
+        super().__call__(*players, **losses)
 
-    for p, player in owner.items():
-        p.register_hook(lambda _, player=player: computed.append((playing, player)))
-    method.step(pair(), recording)
-    assert set(computed) == {("G", "G"), ("D", "D")}
+
+def computed(method: Method, batch: Batch, *, step: int = 0, epoch: float = 0.0) -> set[tuple[str, str]]:
+    """What one step computes gradients for: who plays, such as "G E", and whose weight it is, "" where it is nobody's."""
+    update, found = Noting(method), set()
+    update.step, update.epoch = step, epoch
+    owner = {p: player for player, networks in method.players().items() for n in networks for p in n.parameters()}
+    for p in method.parameters():
+        p.register_hook(lambda _, p=p: found.add((update.playing, owner.get(p, ""))))
+    method.train().step(batch, update)
+    return found
+
+
+LOCAL = {"generator": {"enhancers": 1, "width": 2}, "fix_epochs": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "clock", "pairs"),
+    [
+        ("pix2pix", {}, {}, {("D", "D"), ("G", "G")}),
+        ("pix2pix", {"gan": {"r1": 1, "relativistic": True, "margin": 9}, "lambda_feat": 1}, {}, {("D", "D"), ("G", "G")}),
+        ("cyclegan", {}, {}, {("D", "D"), ("G", "G")}),
+        ("bicyclegan", {}, {}, {("G E", "G"), ("G E", "E"), ("D", "D"), ("D2", "D2")}),
+        ("pix2pixhd", {"features": 2}, {}, {("G E", "G"), ("G E", "E"), ("D", "D")}),
+        ("pix2pixhd", LOCAL, {"epoch": 0.9}, {("G", "G"), ("D", "D")}),
+        ("pix2pixhd", LOCAL, {"epoch": 1.0}, {("G coarse", "G"), ("G coarse", "coarse"), ("D", "D")}),
+        ("simgan", {}, {"step": 0}, {("R", "R")}),
+        ("simgan", {}, {"step": 5}, {("D", "D")}),
+        ("simgan", {}, {"step": 8}, {("R", "R")}),
+        ("crn", {"train_from": 2}, {}, {("G", "G")}),
+    ],
+)
+def test_an_update_computes_no_gradient_for_the_other_players(name, settings, clock, pairs, tiny, pair) -> None:
+    assert computed(tiny(name, **settings), pair(batch=2), **clock) == pairs
 
 
 # What is not finite

@@ -1,0 +1,122 @@
+"""What a person sees of images that are translated: the plan, each failure, how far it is, and the sum."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from i2i.cli import messages
+from i2i.errors import UserError
+
+if TYPE_CHECKING:
+    from i2i.items import Record
+    from i2i.naming import Job
+
+EVERY = 10.0
+"""Seconds after which a line is due where there is no terminal; one for every 5 % comes too, if it is not sooner than this:"""
+PAUSE = 1.0
+
+
+def show_plan(jobs: Sequence["Job"], as_json: bool) -> None:
+    outputs = [(job, output) for job in jobs for output in job.outputs]
+    for job, output in outputs:
+        if as_json:
+            tree = {"input": str(job.input), "output": str(output.path), "status": "exists" if output.there else "planned"}
+            messages.result_json(tree | {"annotations": [str(to) for _, to in output.copies]})
+        else:
+            messages.result(f"{job.input} -> {output.path}{' (exists, skipped)' if output.there else ''}")
+            for file, to in output.copies:
+                messages.result(f"{file} -> {to} (copied)")
+            if output.compare:
+                messages.result(f"{job.input} -> {output.compare} (beside its output)")
+    planned = sum(not output.there for _, output in outputs)
+    messages.say(f"dry run: nothing was written; {planned} of {len(outputs)} images would be translated")
+
+
+class Tally:
+    """Counts what became of the images and tells: each failure, the progress, the sum. A context manager, for the terminal."""
+
+    def __init__(self, total: int, out: Path, as_json: bool):
+        self.total, self.out, self.as_json = total, out, as_json
+        self.counts: Counter[str] = Counter()
+        self.notes: dict[str, list[Path]] = {}
+        self.annotations: set[Path] = set()
+        self.start = self.told = time.monotonic()
+        self.told_share = 0.0
+        self.bar: Any = None
+
+    @property
+    def finished(self) -> int:
+        return self.counts.total()
+
+    def expecting(self, jobs: Sequence["Job"]) -> Sequence["Job"]:
+        """The same jobs; the total grows by them."""
+        self.total += sum(len(job.outputs) for job in jobs)
+        return jobs
+
+    def __enter__(self) -> "Tally":
+        on_terminal = sys.stderr.isatty() and not (self.as_json and sys.stdout.isatty())
+        if on_terminal and not messages.is_quiet() and self.total > 1:
+            self.bar = _bar(self.total)
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar:
+            self.bar.stop()
+        self._sum_up()
+
+    def take(self, records: Iterable["Record"]) -> None:
+        for record in records:
+            self.counts[record.status] += 1
+            self.annotations.update(record.annotations)
+            for note in record.notes:
+                self.notes.setdefault(note, []).append(record.input)
+            if self.as_json:
+                messages.result_json(record.tree())
+            if record.error:
+                messages.fail(UserError(record.error, record.hint))
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], completed=self.finished)
+            return
+        now, share = time.monotonic(), self.finished / self.total
+        due = now - self.told >= EVERY or (share - self.told_share >= 0.05 and now - self.told >= PAUSE)
+        if due and self.finished < self.total:
+            self.told, self.told_share = now, share
+            messages.say(f"{self.finished}/{self.total} images ({share:.0%})  {self._pace()}")
+
+    def _pace(self) -> str:
+        rate = self.counts["done"] / max(time.monotonic() - self.start, 1e-9)
+        return f"{rate:.1f} images/s" if rate >= 1 or not rate else f"{1 / rate:.1f} s/image"
+
+    def _sum_up(self) -> None:
+        """The sum is told however it ended, so that a log is never without it."""
+        seconds = time.monotonic() - self.start
+        for note, where in self.notes.items():
+            messages.say(f"note: {note} ({'1 image' if len(where) == 1 else f'{len(where)} images'}, such as '{where[0]}')")
+        done, skipped, failed = (self.counts[status] for status in ("done", "skipped", "failed"))
+        others = (f", {skipped} skipped" if skipped else "") + (f", {failed} failed" if failed else "")
+        others += f", {len(self.annotations)} annotations copied" if self.annotations else ""
+        pace = f" ({self._pace()})" if done else ""
+        messages.say(f"{done} of {self.total} translated{others} in {seconds:.1f} s{pace}: {self.out}")
+        if self.as_json:
+            sums = {"total": self.total, "done": done, "skipped": skipped, "failed": failed, "seconds": round(seconds, 3)}
+            sums |= {"annotations": len(self.annotations)}
+            rate = round(done / max(seconds, 1e-9), 3)
+            messages.result_json({"summary": {**sums, "images_per_s": rate, "output": str(self.out)}})
+
+
+def _bar(total: int) -> Any:
+    """A live bar on stderr; what others print to stderr appears above it, and stdout is left alone."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+    columns = [MofNCompleteColumn(), BarColumn(bar_width=24), TaskProgressColumn(), TimeRemainingColumn()]
+    bar = Progress(*columns, console=Console(stderr=True), redirect_stdout=False, refresh_per_second=4)
+    bar.add_task("", total=total)
+    return bar

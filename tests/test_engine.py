@@ -1,0 +1,147 @@
+"""Batches, halves of them, and tiles: what comes out is the same."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from i2i import engine, items
+from i2i.conversion import finish
+from i2i.domain import Domain
+from i2i.engine import Engine
+from i2i.errors import OutOfResources
+from i2i.images import ImageError, Picture
+
+CPU = torch.device("cpu")
+SMALL_RESNET = {"generator": {"kind": "resnet", "blocks": 1, "width": 4, "norm": "instance", "dropout": False}}
+
+
+def way_of(method, x=3, y=3) -> items.Way:
+    return items.Way(Domain.of(x), Domain.of(y), method.accepts(), False, False, False)
+
+
+def given(way, height=70, width=90, seed=0, style=None) -> items.Given:
+    values = np.random.default_rng(seed).integers(0, 256, (height, width, way.x.channels), np.uint8)
+    return items.ready(Picture(values), None, way, [style])
+
+
+def pictures(machine, given, way) -> list[np.ndarray]:
+    (computed,) = machine.outputs([given], way)
+    return [picture.array for picture in computed.pictures(given, way)]
+
+
+def near(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal but for rounding: at most one level, and that seldom."""
+    return bool(np.abs(a.astype(int) - b).max() <= 1 and (a != b).mean() < 0.01)
+
+
+@pytest.fixture
+def resnet(tiny):
+    return tiny("pix2pix", **SMALL_RESNET).eval()
+
+
+@pytest.mark.parametrize("tile", [16, 32, 48])
+@pytest.mark.parametrize("settings", [SMALL_RESNET, {"generator": {"kind": "unet", "depth": 3, "norm": "batch"}}])
+def test_an_image_in_tiles_is_the_image_in_one_piece(settings, tile, tiny) -> None:
+    method = tiny("pix2pix", **settings).eval()
+    way = way_of(method)
+    one = given(way)
+    (whole,), (tiles,) = (pictures(Engine(method, CPU, "fp32", t), one, way) for t in ("off", tile))
+    assert whole.shape == tiles.shape == (70, 90, 3)
+    assert near(whole, tiles)
+
+
+def test_an_image_that_is_no_larger_than_a_tile_is_done_in_one_piece(resnet) -> None:
+    way = way_of(resnet)
+    (computed,) = Engine(resnet, CPU, "fp32", 128).outputs([given(way)], way)
+    assert computed.note is None
+    assert isinstance(computed.outputs[0], torch.Tensor)
+
+
+def test_a_word_says_that_there_were_tiles_and_where_they_are_not_exact(resnet, tiny) -> None:
+    way = way_of(resnet)
+    (computed,) = Engine(resnet, CPU, "fp32", 32).outputs([given(way)], way)
+    assert computed.note == "translated in tiles of 32 pixels"
+    blended = items.Way(way.x, way.y, replace(way.accepts, halo=None), False, False, False)
+    (computed,) = Engine(resnet, CPU, "fp32", 32).outputs([given(blended)], blended)
+    assert "blended" in computed.note
+
+
+def test_memory_decides_where_nobody_says_otherwise(resnet, monkeypatch) -> None:
+    way, machine = way_of(resnet), Engine(resnet, CPU, "fp32")
+    one = given(way)
+    monkeypatch.setattr(engine, "LARGE", 1000)
+    for memory, tiled in ((10**12, False), (600_000, True)):
+        monkeypatch.setattr(machine, "_memory", lambda memory=memory: memory)
+        (computed,) = machine.outputs([one], way)
+        assert (computed.note is not None) == tiled
+
+
+def fails_above(machine, monkeypatch, pixels: int, error: Exception) -> list[int]:
+    """Let the network fail for more pixels than so many at once; the sizes that were tried are kept."""
+    real, tried = machine.moved, []
+
+    def moved(arrays):
+        tried.append(sum(a.shape[0] * a.shape[1] for a in arrays))
+        if tried[-1] > pixels:
+            raise error
+        return real(arrays)
+
+    monkeypatch.setattr(machine, "moved", moved)
+    return tried
+
+
+OUT = [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: not enough memory"), MemoryError()]
+
+
+@pytest.mark.parametrize("error", OUT)
+def test_where_memory_runs_out_halves_are_tried_and_then_tiles(error, resnet, monkeypatch) -> None:
+    monkeypatch.setattr(engine, "LEAST", 16)
+    way = way_of(resnet)
+    four = [given(way, seed=n) for n in range(4)]
+    expected = [pictures(Engine(resnet, CPU, "fp32", "off"), one, way)[0] for one in four]
+    machine = Engine(resnet, CPU, "fp32")
+    fails_above(machine, monkeypatch, 2 * 72 * 92, error)
+    computed = machine.outputs(four, way)
+    assert machine.pixels == 2 * 72 * 92
+    for one, done, wanted in zip(four, computed, expected, strict=True):
+        assert near(finish(one.padded, done.outputs[0], way.y).array, wanted)
+    fails_above(machine, monkeypatch, 72 * 92 - 1, error)
+    (done,) = machine.outputs(four[:1], way)
+    assert done.note is not None
+    assert near(finish(four[0].padded, done.outputs[0], way.y).array, expected[0])
+
+
+@pytest.mark.parametrize("tile", ["off", "auto"])
+def test_what_fits_nowhere_is_an_error_that_says_what_may_help(tile, resnet, monkeypatch) -> None:
+    way, machine = way_of(resnet), Engine(resnet, CPU, "fp32", tile)
+    fails_above(machine, monkeypatch, 10, MemoryError("nothing left"))
+    with pytest.raises(OutOfResources, match="one image of 92x72 pixels does not fit in memory") as caught:
+        machine.outputs([given(way)], way)
+    assert "--tile auto" in caught.value.hint
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory(resnet, monkeypatch) -> None:
+    way, machine = way_of(resnet), Engine(resnet, CPU, "fp32")
+    fails_above(machine, monkeypatch, 10, RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        machine.outputs([given(way)], way)
+
+
+@pytest.mark.parametrize("tile", ["off", 32])
+def test_values_that_are_not_finite_are_the_image_s_error_in_tiles_too(tile, resnet) -> None:
+    way = way_of(resnet)
+    one = given(way)
+    with torch.no_grad():
+        resnet.G.model[-2].bias.fill_(float("nan"))
+    (computed,) = Engine(resnet, CPU, "fp32", tile).outputs([one], way)
+    with pytest.raises(ImageError, match="not finite"):
+        finish(one.padded, computed.outputs[0], way.y)
+
+
+def test_a_style_that_is_a_map_is_never_cut_into_tiles(resnet, monkeypatch) -> None:
+    way = way_of(resnet)
+    monkeypatch.setattr(resnet, "samples", lambda x, styles, **_: [x] * len(styles))
+    (computed,) = Engine(resnet, CPU, "fp32", 16).outputs([given(way, style=torch.zeros(1, 2, 4, 4))], way)
+    assert computed.note is None
