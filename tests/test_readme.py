@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from i2i import cli
 from i2i.data import scenes
 from i2i.images import read
+from i2i.networks.unet import UNet
 
 ROOT = Path(__file__).parent.parent
 SHORT = " --set train.steps=2 --set model.discriminator.width=4"
@@ -57,6 +59,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "labels").symlink_to(tmp_path / "horse2zebra" / "testA")
     (tmp_path / "zebras").symlink_to(tmp_path / "horse2zebra" / "testB")
     (tmp_path / "in.png").write_bytes((tmp_path / "zebras" / next((tmp_path / "zebras").iterdir()).name).read_bytes())
+    torch.save(UNet(3, 3, depth=5, width=2).state_dict(), tmp_path / "latest_net_G.pth")
     (tmp_path / "photo.png").symlink_to(tmp_path / "in.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
