@@ -30,7 +30,7 @@ def test_training_ends_with_the_model_on_stdout_and_the_next_command(train):
     assert done.status == 0
     assert done.out == "runs/pix2pix-photos-001/model.safetensors\n"
     assert "side by side" in done.err
-    assert "training in runs/pix2pix-photos-001 on cpu in fp32" in done.err
+    assert "training runs/pix2pix-photos-001 on cpu in fp32" in done.err
     assert done.err.splitlines()[-1].startswith("next: i2i translate runs/pix2pix-photos-001 ")
     assert train().out == "runs/pix2pix-photos-002/model.safetensors\n"
 

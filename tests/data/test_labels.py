@@ -219,10 +219,10 @@ def test_an_unpaired_method_takes_label_maps_as_images(city):
 # Training
 
 
-def prepared(root, *assignments: str):
+def prepared(root, *assignments: str, model: str = ""):
     text = f"data: {{source: '{root}', size: 16, {', '.join(assignments)}}}\ntrain: {{device: cpu}}\n"
-    model = "model: {generator: {depth: 3, width: 4}, discriminator: {layers: 1, width: 4}}"
-    return prepare(configure("pix2pix", [Layer("the test", parse(text + model, "the test"))]))
+    text += f"model: {{generator: {{depth: 3, width: 4}}, discriminator: {{layers: 1, width: 4}}, {model}}}"
+    return prepare(configure("pix2pix", [Layer("the test", parse(text, "the test"))]))
 
 
 def test_a_run_settles_the_classes_and_its_configuration_survives(city):
@@ -256,7 +256,7 @@ def test_instances_and_masks_come_with_the_pairs_for_a_method_that_reads_them(ci
     (tmp_path / "masks").mkdir()
     for name in "01":
         Image.fromarray(map_of(9)).save(tmp_path / "masks" / f"{name}.png")
-    ready = prepared(root, f"region: '{tmp_path / 'masks'}'")
+    ready = prepared(root, f"region: '{tmp_path / 'masks'}'", model="lambda_region: 9")
     assert ready.config.data.x.instances
     for sources in (ready.train.instances, ready.train.region, ready.held_out.instances):
         assert [source.path.stem for source in sources] == ["0", "1"]

@@ -161,7 +161,7 @@ def generator_first(self, batch, update):
     x, y = batch.x, batch.y
     fake = self.G(x)
     real_pair, fake_pair = torch.cat([x, y], 1), torch.cat([x, fake], 1)
-    update("G", gan=self.game.generator(*self.game.look(self.D, fake_pair)), l1=self.config.lambda_l1 * l1(fake, y))
+    update("G", gan=self.game.generator(*self.game.look(self.D, fake_pair, real_pair)), l1=self.config.lambda_l1 * l1(fake, y))
     update("D", **self.game.discriminator(self.D, real_pair, fake_pair))
     return {"input": x, "output": fake, "target": y}
 
