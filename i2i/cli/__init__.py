@@ -1,5 +1,6 @@
 """The command `i2i`. Each command parses, calls one function and prints; torch is imported inside their bodies only."""
 
+import os
 import sys
 import traceback
 from importlib.metadata import version
@@ -50,17 +51,28 @@ def _options(
 
 def main() -> None:
     """Run the command line; the exit status tells what happened (see the README)."""
+    status = _status()
+    if messages.is_one_of_several():
+        # Everything is on disk. Once in about forty runs the threads of torch.distributed abort an interpreter that winds down.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def _status() -> int:
     try:
-        status = app(prog_name="i2i", standalone_mode=False)  # else typer prints errors in a box of its own
+        return app(prog_name="i2i", standalone_mode=False) or 0  # else typer prints errors in a box of its own
     except UserError as error:
         if not (isinstance(error, Interrupted) and messages.is_follower()):
             messages.fail(error)
-        sys.exit(error.status)
+        return error.status
+    except SystemExit as error:  # a follower leaves quietly with the status of the first
+        return error.code if isinstance(error.code, int) else 1
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
     except Exception as error:
-        status = _explained(error)
-    sys.exit(status or 0)
+        return _explained(error)
 
 
 def _explained(error: Exception) -> int:

@@ -20,9 +20,14 @@ def is_quiet() -> bool:
     return _quiet
 
 
+def is_one_of_several() -> bool:
+    """Whether torchrun started this process."""
+    return "WORLD_SIZE" in os.environ and "RANK" in os.environ
+
+
 def is_follower() -> bool:
     """Whether torchrun started this process as another one than the first, which talks for all."""
-    return "WORLD_SIZE" in os.environ and os.environ.get("RANK", "0") != "0"
+    return is_one_of_several() and os.environ["RANK"] != "0"
 
 
 def say(text: str) -> None:
