@@ -1,6 +1,7 @@
 """What all tests share: one thread, and the smallest method of each kind."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from torch import Tensor
 
 from i2i.config import Layer
 from i2i.domain import Domain
-from i2i.method import Batch, Method
-from i2i.models import configure, method_class
+from i2i.method import Accepts, Batch, Method
+from i2i.models import build, configure, method_class
+from i2i.training import checkpoint
+from i2i.translate import Translator
 
 torch.set_num_threads(1)
 
@@ -56,6 +59,27 @@ def pair() -> Callable[..., Batch]:
         return Batch(*(torch.rand(batch, c, size, size, generator=generator) * 2 - 1 for c in (x_channels, y_channels)))
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def colour_model(tmp_path_factory) -> Path:
+    """A file with the untrained generators of a very small CycleGAN, from colour to colour."""
+    path = tmp_path_factory.mktemp("model") / "same.safetensors"
+    model = {"generator": {"width": 2, "blocks": 1}, "discriminator": {"width": 2}, "lambda_identity": 0.0}
+    tree = {"model": model, "data": {"x": {"channels": 3}, "y": {"channels": 3}}}
+    config = configure("cyclegan", [Layer("the test", tree)])
+    checkpoint.export(path, build(config).generator_weights(), {"config": config.tree(), "made_with": {}})
+    return path
+
+
+@pytest.fixture
+def same(colour_model, tmp_path, monkeypatch) -> Translator:
+    """A model that returns its input, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    translator = Translator.open(colour_model, "cpu")
+    translator.model.method.translate = lambda x, **_: x
+    translator.model.method.accepts = lambda **_: Accepts(4, 8, 20)
+    return translator
 
 
 @pytest.fixture

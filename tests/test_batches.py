@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from i2i import conversion, images, inputs, items, models, naming
-from i2i.config import Layer
+from i2i import conversion, images, inputs, items, naming
 from i2i.domain import Domain
 from i2i.errors import NothingDone, UserError
 from i2i.images import Picture
@@ -20,27 +19,6 @@ from i2i.items import Reading, shown
 from i2i.logbook import Logbook
 from i2i.method import Accepts
 from i2i.naming import Template
-from i2i.training import checkpoint
-from i2i.translate import Translator
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "same.safetensors"
-    tree = {"model": {"generator": {"width": 2, "blocks": 1}, "discriminator": {"width": 2}, "lambda_identity": 0.0}}
-    config = models.configure("cyclegan", [Layer("test", {**tree, "data": {"x": {"channels": 3}, "y": {"channels": 3}}})])
-    checkpoint.export(path, models.build(config).generator_weights(), {"config": config.tree(), "made_with": {}})
-    return path
-
-
-@pytest.fixture
-def same(model, tmp_path, monkeypatch) -> Translator:
-    """A model that returns its input, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    translator = Translator.open(model, "cpu")
-    translator.model.method.translate = lambda x, **_: x
-    translator.model.method.accepts = lambda **_: Accepts(4, 8, 20)
-    return translator
 
 
 def noise(height: int = 8, width: int = 9, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:

@@ -202,6 +202,27 @@ def test_a_kind_of_file_gives_its_exact_pixels(tmp_path, name):
     assert described == (picture.height, picture.width, picture.channels, picture.dtype, alpha is not None)
 
 
+FLOATS = {"float.tif", "rgb-float.tif", "int32.tif"}
+
+
+def test_every_kind_goes_through_a_model_with_its_pixels_size_depth_and_alpha(same):
+    """The model returns its input, and makes colour of grey. Floats, whose range nobody knows, are refused by a model of 8 bits."""
+    Path("in").mkdir()
+    for name, (data, *_) in KINDS.items():
+        Path("in", name).write_bytes(data)
+    records = list(same.translate_folder("in", "out"))
+    assert {record.input.name for record in records if record.status != "done"} == FLOATS
+    done = [record for record in records if record.status == "done"]
+    assert len(done) == len(KINDS) - len(FLOATS)
+    for record in done:
+        given, made = images.read(record.input), images.read(record.output)
+        assert (made.array.shape, made.dtype) == ((given.height, given.width, 3), given.dtype), record.input
+        assert np.abs(made.array.astype(int) - given.array).max() <= 1, record.input
+        assert (made.alpha is None) == (given.alpha is None), record.input
+        if given.alpha is not None:
+            np.testing.assert_array_equal(made.alpha, given.alpha)
+
+
 def stored_for(orientation: int, upright: np.ndarray) -> np.ndarray:
     """What a camera would store so that a viewer who follows `orientation` sees `upright`."""
     turn = {
