@@ -206,7 +206,7 @@ FLOATS = {"float.tif", "rgb-float.tif", "int32.tif"}
 
 
 def test_every_kind_goes_through_a_model_with_its_pixels_size_depth_and_alpha(same):
-    """The model returns its input, and makes colour of grey. Floats, whose range nobody knows, are refused by a model of 8 bits."""
+    """The model returns its input, and makes colour of grey. Floats, whose range nobody knows, are refused by one of 8 bits."""
     Path("in").mkdir()
     for name, (data, *_) in KINDS.items():
         Path("in", name).write_bytes(data)
