@@ -136,7 +136,8 @@ class Method(nn.Module):
     def draw_styles(self, count: int, seed: int) -> list[Style]:
         """`count` styles, the same for the same seed. Raises UserError where one input has one output."""
         raise UserError(
-            "this model makes one output of an input: it has no styles", "bicyclegan, crn, and pix2pix with model.z have them"
+            "this model makes one output of an input: it has no styles",
+            "bicyclegan and crn have them, pix2pix with model.z, and pix2pixhd with model.features",
         )
 
     def choose_style(self, choices: Mapping[int, int]) -> Style:
