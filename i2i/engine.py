@@ -38,7 +38,8 @@ class Computed:
         padded = given.padded
         if self.note:
             padded = replace(padded, notes=(*padded.notes, self.note))
-        return [finish(padded, output, way.y) for output in self.outputs]
+        new = [finish(padded, output, way.y) for output in self.outputs]
+        return [given.paste.over(picture) for picture in new] if given.paste else new
 
 
 class Engine:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from i2i.errors import UserError
 from i2i.images import MAX_PIXELS, ImageError, Picture
 from i2i.items import PLAIN, THINGS, AnySource, Item, Reading, Record, Way, naming_file, opened, read, ready, write
 from i2i.logbook import NOTHING, Logbook
+from i2i.masks import ALPHA, FEATHER, Masking, require_alike
 from i2i.method import Style
 from i2i.naming import AS_INPUTS, Existing, FormatName, Job, Template
 from i2i.styles import TYPICAL, Styles, drawn
@@ -57,6 +59,8 @@ class Translator:
                 f"train one for the other way: --set data.direction={direction}",
             )
         x, y = (model.y, model.x) if reverse else (model.x, model.y)
+        if reading.masking:
+            require_alike(x, y)
         halves, instances = model.config.data.layout == "side-by-side", x.instances and "instances" in model.method.reads
         return Way(x, y, model.method.accepts(), reverse, halves, instances, styles, reading)
 
@@ -67,15 +71,19 @@ class Translator:
         direction: Direction | None = None,
         style: Style | None = None,
         instances: AnySource | None = None,
+        mask: AnySource | None = None,
+        feather: int = FEATHER,
         reading: Reading = PLAIN,
     ) -> Picture:
         """Translate one image: a file or its bytes, Pillow's, an array of (H, W) or (H, W, C), or a Picture.
 
         Arrays are of uint8, uint16 or float32. A label map is given in the same ways, and `instances` with it where the model
-        needs them. A `style` is one of `draw_styles` or `encode_style`. The result has the size of the source and the deeper
-        type of the source's and the model's. Raises ImageError.
+        needs them; and a `mask`, white where the image is to change, or "alpha" for its own alpha channel. A `style` is one of
+        `draw_styles` or `encode_style`. The result has the size of the source and the deeper type of the source's and the
+        model's. Raises ImageError.
         """
-        return self._translated(source, self.way(direction, reading=reading), style, instances, TIFF)
+        reading = replace(reading, masking=Masking.of(mask, feather))
+        return self._translated(source, self.way(direction, reading=reading), style, instances, mask, TIFF)
 
     def translate_bytes(
         self,
@@ -86,21 +94,29 @@ class Translator:
         direction: Direction | None = None,
         styles: Styles = TYPICAL,
         instances: AnySource | None = None,
+        mask: AnySource | None = None,
+        feather: int = FEATHER,
         reading: Reading = PLAIN,
     ) -> bytes:
         """The bytes of one image file to those of another, of a `format` or one that holds the result."""
-        way = self.way(direction, styles, reading)
+        way = self.way(direction, styles, replace(reading, masking=Masking.of(mask, feather)))
         suffix = naming.suffix(Path(), way.y, format)
         if suffix not in FORMATS:
             raise UserError(f"one image is no {suffix[1:].upper()}", "name the format of an image")
-        picture = self._translated(data, way, styles.of(Path())[0], instances, FORMATS[suffix])
+        picture = self._translated(data, way, styles.of(Path())[0], instances, mask, FORMATS[suffix])
         return images.encode(picture, suffix, packing)
 
     def _translated(
-        self, source: AnySource, way: Way, style: Style | None, instances: AnySource | None, file: Format
+        self,
+        source: AnySource,
+        way: Way,
+        style: Style | None,
+        instances: AnySource | None,
+        mask: AnySource | None,
+        file: Format,
     ) -> Picture:
         _refuse_instances(way, instances)
-        given = ready(opened(source, way.x, way.reading), opened(instances, THINGS, way.reading), way, [style], file)
+        given = ready(opened(source, way.x, way.reading), opened(instances, THINGS, way.reading), way, [style], file, mask)
         return self.engine.outputs([given], way)[0].pictures(given, way)[0]
 
     def draw_styles(self, count: int, seed: int = 0) -> list[Style]:
@@ -149,6 +165,8 @@ class Translator:
         null: bool = False,
         shard: str | None = None,
         instances: str | Path | None = None,
+        mask: str | Path | None = None,
+        feather: int = FEATHER,
         name: str | None = None,
         format: FormatName | None = None,
         existing: Existing = "refuse",
@@ -182,6 +200,7 @@ class Translator:
             null=null,
             shard=shard,
             instances=instances,
+            mask=mask,
             name=name,
             format=format,
             existing=existing,
@@ -195,7 +214,7 @@ class Translator:
             jobs,
             direction=direction,
             styles=wanted,
-            reading=Reading(Alpha.parse(alpha), max_pixels, keep_metadata),
+            reading=Reading(Alpha.parse(alpha), max_pixels, keep_metadata, Masking.of(mask, feather)),
             packing=Packing(quality, compression),
             batch=batch,
             workers=workers,
@@ -212,6 +231,7 @@ class Translator:
         null: bool = False,
         shard: str | None = None,
         instances: str | Path | None = None,
+        mask: str | Path | None = None,
         name: str | None = None,
         format: FormatName | None = None,
         existing: Existing = "refuse",
@@ -220,7 +240,7 @@ class Translator:
         styles: Styles = TYPICAL,
     ) -> list[Job]:
         """What `translate_folder` would do. Nothing is written."""
-        way = self.way(direction)
+        way = self.way(direction, reading=Reading(masking=Masking.of(mask)))
         _refuse_instances(way, instances)
         if compare and styles.movie:
             raise UserError("a movie cannot be shown beside its input", "leave --compare or --interpolate out")
@@ -237,6 +257,7 @@ class Translator:
             annotations=self.model.method.keeps_annotations,
             compare=compare,
             instances=Path(instances) if instances else None,
+            masks=Path(mask) if mask and mask != ALPHA else None,
             shard=None if shard is None else inputs.Shard.parse(shard),
         )
 

@@ -61,6 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "in.png").write_bytes((tmp_path / "zebras" / next((tmp_path / "zebras").iterdir()).name).read_bytes())
     torch.save(UNet(3, 3, depth=5, width=2).state_dict(), tmp_path / "latest_net_G.pth")
     (tmp_path / "photo.png").symlink_to(tmp_path / "in.png")
+    (tmp_path / "masks").symlink_to(tmp_path / "zebras")  # bright is where they change
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -88,6 +88,17 @@ def translate(
         bool, _option(WHAT, "EXIF and ICC profile go along into PNG, JPEG and WebP.", "--keep-metadata")
     ] = False,
     compare: Annotated[bool, _option(WHAT, "Also write NAME_compare.png, the input beside the output.", "--compare")] = False,
+    mask: Annotated[
+        str | None,
+        _option(
+            WHAT,
+            "Change only what is white in masks under the names of the images, in one for all, or in the images' own alpha.",
+            metavar="DIR|FILE|alpha",
+        ),
+    ] = None,
+    feather: Annotated[
+        int | None, _option(WHAT, "From the edge of a mask inwards, so many pixels are blended. [default: 8]", min=0)
+    ] = None,
     samples: Annotated[
         int | None, _option(STYLE, "So many outputs of each image, NAME_0.png to NAME_N-1.png, each in a drawn style.", min=1)
     ] = None,
@@ -153,6 +164,8 @@ def translate(
 
         i2i translate runs/pix2pixhd-cityscapes-001 labels/ -o photos/ --instances inst/
 
+        i2i translate runs/my-run photos/ -o out/ --mask masks/ --feather 16
+
     Folders are searched to the bottom and keep their tree; hidden files are left out. Of a refiner's images, files of the same
     name that are no images are copied along. Exit status: 0 all done, 3 some images failed, 4 none was done.
     """
@@ -166,6 +179,8 @@ def translate(
             "--watch and --files-from": watch and files_from,
         }
     )
+    if feather is not None and mask is None:
+        raise UserError("--feather is about the edges of masks, and there is none", "--mask says where they are")
     if not given and files_from is None:
         raise UserError("there is no INPUT", "name images or folders, or --files-from a list of them")
     if piped:
@@ -178,9 +193,12 @@ def translate(
     from i2i.images import MAX_PIXELS
     from i2i.items import Reading
     from i2i.logbook import Logbook
+    from i2i.masks import FEATHER, Masking
     from i2i.translate import Translator
 
-    packing, reading = Packing(quality, compression), Reading(Alpha.parse(alpha), max_pixels or MAX_PIXELS, keep_metadata)
+    width = FEATHER if feather is None else feather
+    packing, limit = Packing(quality, compression), max_pixels or MAX_PIXELS
+    reading = Reading(Alpha.parse(alpha), limit, keep_metadata, Masking.of(mask, width))
     translator = Translator.open(model, device, precision.value, _tile(tile))
     for line in translator.model.said:
         messages.say(line)
@@ -195,7 +213,7 @@ def translate(
     how: dict[str, Any] = {"direction": direction and direction.value, "styles": styles}
     kind: Any = format and format.value
     if piped:
-        how |= {"packing": packing, "reading": reading, "instances": instances}
+        how |= {"packing": packing, "reading": reading, "instances": instances, "mask": mask, "feather": width}
         _pipe(lambda data: translator.translate_bytes(data, kind, **how))
         return
 
@@ -207,6 +225,7 @@ def translate(
             null=null,
             shard=shard,
             instances=instances,
+            mask=mask,
             name=name,
             format=kind,
             existing="overwrite" if overwrite else "skip" if skip_existing or watch else "refuse",
