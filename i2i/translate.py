@@ -23,6 +23,7 @@ from i2i.logbook import NOTHING, Logbook
 from i2i.masks import ALPHA, FEATHER, Masking, require_alike
 from i2i.method import Style
 from i2i.naming import AS_INPUTS, Existing, FormatName, Job, Template
+from i2i.networks.layers import NormStats, with_running_statistics
 from i2i.styles import TYPICAL, Styles, drawn
 from i2i.training.precision import PrecisionName, choose_device
 
@@ -35,19 +36,34 @@ PIXELS = 8 * 512 * 512
 class Translator:
     """A trained model that translates single images, files and folders."""
 
-    def __init__(self, model: models.Model, device: torch.device, precision: PrecisionName = "auto", tile: Tile = "auto"):
+    def __init__(
+        self,
+        model: models.Model,
+        device: torch.device,
+        precision: PrecisionName = "auto",
+        tile: Tile = "auto",
+        norm_stats: NormStats = "image",
+    ):
         self.model, self.engine = model, Engine(model.method, device, precision, tile)
+        if norm_stats == "running":
+            with_running_statistics(torch.nn.ModuleList(model.method.generators().values()))
 
     @classmethod
     def open(
-        cls, path: str | Path, device: str = "auto", precision: PrecisionName = "auto", tile: Tile = "auto"
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        precision: PrecisionName = "auto",
+        tile: Tile = "auto",
+        norm_stats: NormStats = "image",
     ) -> "Translator":
         """Open a run, a checkpoint folder, a `.safetensors` file, or a `.pth` file of the originals.
 
         `tile`: the side of the tiles that larger images are done in; "auto": where memory asks for them; "off": never.
+        `norm_stats`: what a batch norm uses, the statistics of each image, as published, or the "running" ones of the training.
         """
         chosen = choose_device(device)
-        return cls(models.open_model(Path(path), chosen), chosen, precision, tile)
+        return cls(models.open_model(Path(path), chosen), chosen, precision, tile, norm_stats)
 
     def way(self, direction: Direction | None = None, styles: Styles = TYPICAL, reading: Reading = PLAIN) -> Way:
         """The direction that the model was trained in, or the other one where the method has learned that too."""

@@ -28,6 +28,10 @@ class Precision(str, Enum):
     auto, fp32, bf16 = "auto", "fp32", "bf16"
 
 
+class NormStats(str, Enum):
+    image, running = "image", "running"
+
+
 class FileFormat(str, Enum):
     keep, png, jpg, webp, tiff, bmp, gif, mp4 = "keep", "png", "jpg", "webp", "tiff", "bmp", "gif", "mp4"
 
@@ -126,6 +130,10 @@ def translate(
     as_json: Annotated[bool, _option(WHAT, "A JSON object for each output on stdout, then a summary.", "--json")] = False,
     device: Annotated[str, _option(HOW, "auto, cpu, cuda, cuda:1, mps. [default: auto]")] = "auto",
     precision: Annotated[Precision, _option(HOW, "[default: auto, bf16 for 8-bit images where it is faster]")] = Precision.auto,
+    norm_stats: Annotated[
+        NormStats,
+        _option(HOW, "Statistics of batch norm: each image's own, as published, or those of the training. [default: image]"),
+    ] = NormStats.image,
     batch: Annotated[int | None, _option(HOW, "Images at once. [default: by device and model]", min=1)] = None,
     tile: Annotated[
         str, _option(HOW, "Tiles of so many pixels for larger images; auto: where memory asks for them; off. [default: auto]")
@@ -199,7 +207,7 @@ def translate(
     width = FEATHER if feather is None else feather
     packing, limit = Packing(quality, compression), max_pixels or MAX_PIXELS
     reading = Reading(Alpha.parse(alpha), limit, keep_metadata, Masking.of(mask, width))
-    translator = Translator.open(model, device, precision.value, _tile(tile))
+    translator = Translator.open(model, device, precision.value, _tile(tile), norm_stats.value)
     for line in translator.model.said:
         messages.say(line)
     styles = translator.styles(

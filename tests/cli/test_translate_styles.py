@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from i2i import images, models
+from i2i import images, load, models
 from i2i.config import Layer
 from i2i.images import Picture
 from i2i.training import checkpoint
 
+RGB = {"channels": 3}
 LABELS = {"channels": 3, "labels": True, "instances": True}
 
 
@@ -61,6 +63,9 @@ def files(folder: str) -> list[str]:
         (["--style", "1"], 2, "--style takes LABEL=KIND, two numbers, not '1'", None),
         (["--tile", "7"], 2, "--tile must be auto, off, or at least 16 pixels, not '7'", None),
         (["--instances", "in"], 2, "does not take any", None),
+        (["--norm-stats", "image"], 0, "2 of 2", ["a.png", "b.png"]),
+        (["--norm-stats", "running"], 2, "no statistics of its training", None),  # it was never trained
+        (["--norm-stats", "batch"], 2, "--norm-stats", None),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
@@ -87,6 +92,28 @@ def test_the_log_has_a_line_for_each_output_and_a_rerun_makes_what_is_missing(i2
     Path("out/b_1.png").unlink()
     assert "1 of 4 translated, 3 skipped" in i2i("translate", noisy, "in", "-o", "out", "--samples", 2, "--skip-existing").err
     assert Path("out/b_1.png").read_bytes() == kept
+
+
+def test_the_statistics_of_the_training_are_used_where_they_are_asked_for(i2i, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = models.configure(
+        "pix2pix", [Layer("test", {"model": {"generator": {"depth": 3, "width": 4}}, "data": {"x": RGB, "y": RGB}})]
+    )
+    method = models.build(config)
+    method.train().G(torch.randn(4, 3, 16, 16))
+    checkpoint.export(Path("m.safetensors"), method.generator_weights(), {"config": config.tree(), "made_with": {}})
+    images.write(Path("a.png"), Picture(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)))
+    made = {}
+    for norms in ("image", "running"):
+        assert i2i("translate", "m.safetensors", "a.png", "-o", f"{norms}.png", "--norm-stats", norms).status == 0
+        made[norms] = images.read(Path(f"{norms}.png")).array
+    translator = load("m.safetensors", "cpu", norm_stats="running")
+    np.testing.assert_array_equal(made["running"], translator.translate("a.png").array)
+    assert not np.array_equal(made["running"], made["image"])
+    with torch.no_grad():
+        for norm in (layer for layer in translator.model.method.G.modules() if isinstance(layer, torch.nn.BatchNorm2d)):
+            norm.running_mean += 0.5
+    assert not np.array_equal(made["running"], translator.translate("a.png").array)
 
 
 def test_a_model_without_styles_says_so_before_anything_is_written(i2i, model):
