@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,13 +88,14 @@ class Way:
 class Given:
     """What the network gets of one image. instances: (H, W, 1) int64, padded alike.
 
-    `paste` says what of the image stays as it was.
+    `paste` says what of the image stays as it was, `noise` are the seeds of dropout noise, one for each style.
     """
 
     padded: Padded
     styles: Sequence[Style | None]
     instances: np.ndarray | None
     paste: Paste | None = None
+    noise: Sequence[int] | None = None
 
     @property
     def pixels(self) -> int:
@@ -179,13 +181,15 @@ def read(job: Job, way: Way) -> Item:
 
 def _read_all(job: Job, way: Way) -> Given:
     source, instances = opened(job.input, way.x, way.reading), opened(job.instances, THINGS, way.reading)
-    styles, file = way.styles.of(job.relative), naming.KINDS[job.outputs[0].path.suffix.lower()]
+    styles, noise = way.styles.of(job.relative), way.styles.noise(job.relative)
+    file = naming.KINDS[job.outputs[0].path.suffix.lower()]
     if not way.styles.movie:
-        styles = [style for style, output in zip(styles, job.outputs, strict=True) if not output.there]
+        missing = [not output.there for output in job.outputs]
+        styles, noise = [*compress(styles, missing)], noise and [*compress(noise, missing)]
     with naming_file(job):
         if way.instances and instances is None:
             raise ImageError("it has no instance map", "one lies beside the others, under the name of the label map")
-        given = ready(source, instances, way, styles, file, job.mask)
+        given = replace(ready(source, instances, way, styles, file, job.mask), noise=noise)
     height, width = _size(given.padded)
     if way.from_halves and width == 2 * height:
         return replace(given, padded=replace(given.padded, notes=(*given.padded.notes, DOUBLE)))

@@ -24,7 +24,8 @@ from i2i.masks import ALPHA, FEATHER, Masking, require_alike
 from i2i.method import Style
 from i2i.naming import AS_INPUTS, Existing, FormatName, Job, Template
 from i2i.networks.layers import NormStats, with_running_statistics
-from i2i.styles import TYPICAL, Styles, drawn
+from i2i.noise import require as require_noise
+from i2i.styles import TYPICAL, Styles, drawn, noisy
 from i2i.training.precision import PrecisionName, choose_device
 
 Direction = Literal["AtoB", "BtoA"]
@@ -89,17 +90,21 @@ class Translator:
         instances: AnySource | None = None,
         mask: AnySource | None = None,
         feather: int = FEATHER,
+        noise: int | None = None,
         reading: Reading = PLAIN,
     ) -> Picture:
         """Translate one image: a file or its bytes, Pillow's, an array of (H, W) or (H, W, C), or a Picture.
 
         Arrays are of uint8, uint16 or float32. A label map is given in the same ways, and `instances` with it where the model
         needs them; and a `mask`, white where the image is to change, or "alpha" for its own alpha channel. A `style` is one of
-        `draw_styles` or `encode_style`. The result has the size of the source and the deeper type of the source's and the
-        model's. Raises ImageError.
+        `draw_styles` or `encode_style`, and `noise` the seed of dropout noise. The result has the size of the source and the
+        deeper type of the source's and the model's. Raises ImageError.
         """
-        reading = replace(reading, masking=Masking.of(mask, feather))
-        return self._translated(source, self.way(direction, reading=reading), style, instances, mask, TIFF)
+        styles = Styles(lambda name: [style])
+        if noise is not None:
+            styles = self._noisy(styles, noise)
+        way = self.way(direction, styles, replace(reading, masking=Masking.of(mask, feather)))
+        return self._translated(source, way, instances, mask, TIFF)
 
     def translate_bytes(
         self,
@@ -119,20 +124,22 @@ class Translator:
         suffix = naming.suffix(Path(), way.y, format)
         if suffix not in FORMATS:
             raise UserError(f"one image is no {suffix[1:].upper()}", "name the format of an image")
-        picture = self._translated(data, way, styles.of(Path())[0], instances, mask, FORMATS[suffix])
+        picture = self._translated(data, way, instances, mask, FORMATS[suffix])
         return images.encode(picture, suffix, packing)
 
     def _translated(
         self,
         source: AnySource,
         way: Way,
-        style: Style | None,
         instances: AnySource | None,
         mask: AnySource | None,
         file: Format,
     ) -> Picture:
+        """The first of the way's styles."""
         _refuse_instances(way, instances)
-        given = ready(opened(source, way.x, way.reading), opened(instances, THINGS, way.reading), way, [style], file, mask)
+        styles, noise = way.styles.of(Path())[:1], way.styles.noise(Path())
+        given = ready(opened(source, way.x, way.reading), opened(instances, THINGS, way.reading), way, styles, file, mask)
+        given = replace(given, noise=noise and noise[:1])
         return self.engine.outputs([given], way)[0].pictures(given, way)[0]
 
     def draw_styles(self, count: int, seed: int = 0) -> list[Style]:
@@ -154,6 +161,7 @@ class Translator:
         style: Mapping[int, int] | None = None,
         style_from: AnySource | None = None,
         interpolate: int | None = None,
+        noise: bool = False,
     ) -> Styles:
         """What is made of each input: see `translate_folder`. Raises UserError for what the model does not have."""
         drawing = samples is not None or seed is not None or interpolate is not None
@@ -162,15 +170,17 @@ class Translator:
                 "--style, --style-from, and --samples, --seed or --interpolate each say which styles to take",
                 "give one of them",
             )
+        found = TYPICAL
         if drawing:
-            return drawn(self.model.method, samples, seed or 0, same=same_style, frames=interpolate)
-        if style:
-            chosen = [self.model.method.choose_style(style)]
-        elif style_from is not None:
-            chosen = [self.encode_style(style_from)]
-        else:
-            return TYPICAL
-        return Styles(lambda name: chosen)
+            found = drawn(self.model.method, samples, seed or 0, same=same_style, frames=interpolate, noise=noise)
+        elif style or style_from is not None:
+            chosen = [self.model.method.choose_style(style) if style else self.encode_style(style_from)]  # type: ignore[arg-type]
+            found = Styles(lambda name: chosen)
+        return self._noisy(found, seed or 0, same=same_style) if noise else found
+
+    def _noisy(self, styles: Styles, seed: int, *, same: bool = True) -> Styles:
+        require_noise(self.model.method)
+        return noisy(styles, seed, same=same)
 
     def translate_folder(
         self,
@@ -205,8 +215,8 @@ class Translator:
         The keywords are the options of the command, which its help explains. `styles` are those of the method `styles`:
         `samples=3` numbered outputs of each, drawn with `seed=0`, with `same_style=True` the same for all; `style_from=` an
         image; `style={label: kind}`; or `interpolate=8` frames from one of the samples to the next, as a strip, a GIF or an
-        MP4. Raises UserError at once for what `plan` and `styles` refuse. An image that cannot be read becomes a record that
-        says so.
+        MP4; and `noise=True`. Raises UserError at once for what `plan` and `styles` refuse. An image that cannot be read
+        becomes a record that says so.
         """
         given, wanted = [inputs] if isinstance(inputs, (str, Path)) else inputs, self.styles(**styles)
         jobs = self.plan(

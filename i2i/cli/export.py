@@ -40,6 +40,7 @@ def export(
 
     Batch, height and width are free. What goes in is encoded already: colours from -1 to 1, labels one-hot with the boundaries
     of things behind them; a code is a second input, z. Dropout is off, as in `i2i translate`: the graph has no noise but z.
+    pix2pix is published with each image's own batch norm; --norm-stats running suits one that was trained in large batches.
     ONNX Runtime then has to compute what torch computes, or nothing is written. It needs: pip install 'i2i-toolbox[export]'.
     """
     if out.suffix != ".onnx":

@@ -28,6 +28,10 @@ class Precision(str, Enum):
     auto, fp32, bf16 = "auto", "fp32", "bf16"
 
 
+class Noise(str, Enum):
+    on, off = "on", "off"
+
+
 class NormStats(str, Enum):
     image, running = "image", "running"
 
@@ -108,7 +112,7 @@ def translate(
     ] = None,
     seed: Annotated[
         int | None,
-        _option(STYLE, "Of drawn styles; without --samples one output in one of them. [default: 0]", min=0, max=2**63 - 1),
+        _option(STYLE, "Of drawn styles and noise; without --samples one output of each. [default: 0]", min=0, max=2**63 - 1),
     ] = None,
     same_style: Annotated[
         bool, _option(STYLE, "All images get the same drawn styles, not each its own.", "--same-style")
@@ -124,6 +128,9 @@ def translate(
         int | None,
         _option(STYLE, "One output: so many frames from each of the --samples to the next; also --format gif or mp4.", min=2),
     ] = None,
+    noise: Annotated[
+        Noise, _option(STYLE, "Dropout, the only noise of pix2pix, drawn from --seed for each image. [default: off]")
+    ] = Noise.off,
     overwrite: Annotated[bool, _option(WHAT, "Replace outputs that exist.", "--overwrite")] = False,
     skip_existing: Annotated[bool, _option(WHAT, "Leave outputs that exist, do the rest.", "--skip-existing")] = False,
     dry_run: Annotated[bool, _option(WHAT, "Show which file would become which, then stop.", "--dry-run")] = False,
@@ -170,9 +177,17 @@ def translate(
 
         i2i translate runs/bicyclegan-edges2shoes-001 a.png -o a.gif --interpolate 8 --samples 4
 
+        i2i translate runs/pix2pix-facades-001 labels/ -o photos/ --noise on --samples 3
+
         i2i translate runs/pix2pixhd-cityscapes-001 labels/ -o photos/ --instances inst/
 
         i2i translate runs/my-run photos/ -o out/ --mask masks/ --feather 16
+
+    With --mask what is black in a mask stays as it was, to the bit; grey is changed in part, and the feather lies inside.
+
+    pix2pix is published with dropout and each image's own batch norm when it translates. Dropout is off here, so that one input
+    has one output, unless --noise is on; it is then the same for the same --seed and name. --norm-stats running suits models
+    that were trained with large batches.
 
     Folders are searched to the bottom and keep their tree; hidden files are left out. Of a refiner's images, files of the same
     name that are no images are copied along. Exit status: 0 all done, 3 some images failed, 4 none was done.
@@ -217,6 +232,7 @@ def translate(
         style=dict(map(_choice, style or [])),
         style_from=style_from,
         interpolate=interpolate,
+        noise=noise is Noise.on,
     )
     how: dict[str, Any] = {"direction": direction and direction.value, "styles": styles}
     kind: Any = format and format.value
