@@ -103,10 +103,14 @@ class Domain(BaseModel):
         """
         if self.labels:
             return self.positions(self.ids(picture))
-        values = _with_type(_with_channels(picture.array, self.channels), self)
+        values = self.converted(picture)
         if (self.low, self.high) == (0, TOP[self.dtype]) and self.dtype != "float32":
             return values
         return values.clip(self.low, self.high).astype(self.dtype)
+
+    def converted(self, picture: Picture) -> np.ndarray:
+        """The same, but not clipped: what a file holds beyond `low` and `high` stays."""
+        return _with_type(_with_channels(picture.array, self.channels), self)
 
     def ids(self, picture: Picture) -> np.ndarray:
         """The ids (H, W) that a picture of a label map holds: as they stand in its one channel, or by its colours."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from i2i import noise
 from i2i.conversion import finish
 from i2i.data.reader import free_memory
 from i2i.errors import OutOfResources
@@ -38,7 +39,8 @@ class Computed:
         padded = given.padded
         if self.note:
             padded = replace(padded, notes=(*padded.notes, self.note))
-        return [finish(padded, output, way.y) for output in self.outputs]
+        new = [finish(padded, output, way.y) for output in self.outputs]
+        return [given.paste.over(picture) for picture in new] if given.paste else new
 
 
 class Engine:
@@ -80,8 +82,19 @@ class Engine:
         ids = [given.instances for given in batch if given.instances is not None]
         with torch.inference_mode(), self._fitting(batch[0]).autocast():
             instances = self.moved(ids) if ids else None
-            samples = self.method.samples(x, batch[0].styles, reverse=way.reverse, instances=instances)
+            samples = self._samples(x, batch, way, instances)
             return [Computed(each) for each in zip(*[sample.float() for sample in samples], strict=True)]
+
+    def _samples(self, x: Tensor, batch: list[Given], way: Way, instances: Tensor | None) -> list[Tensor]:
+        """In one pass where the method has one; but with noise, of which each has its own, one after the other."""
+        styles, (height, width) = batch[0].styles, x.shape[2:]
+        if batch[0].noise is None:
+            return self.method.samples(x, styles, reverse=way.reverse, instances=instances)
+        samples = []
+        for seeds, style in zip(zip(*[given.noise or () for given in batch], strict=True), styles, strict=True):
+            with noise.drawn(self.method, seeds, slice(0, height), slice(0, width)):
+                samples.append(self.method.translate(x, reverse=way.reverse, instances=instances, style=style))
+        return samples
 
     # Tiles
 
@@ -113,19 +126,21 @@ class Engine:
 
     def _in_tiles(self, given: Given, way: Way, side: int) -> Computed:
         how = "" if way.accepts.halo is not None else ", which are blended: this network sees the whole image in every pixel"
-        return Computed(
-            [self._tiled(given, way, style, side) for style in given.styles], f"translated in tiles of {side} pixels{how}"
-        )
+        outputs = [self._tiled(given, way, number, side) for number in range(len(given.styles))]
+        return Computed(outputs, f"translated in tiles of {side} pixels{how}")
 
-    def _tiled(self, given: Given, way: Way, style: Style | None, side: int) -> Result:
-        """The values (H, W, C) of the picture, which never exists in floats as a whole; or a piece that is not finite."""
+    def _tiled(self, given: Given, way: Way, number: int, side: int) -> Result:
+        """The values (H, W, C) of the picture in the style of that number; or a piece that is not finite.
+
+        As a whole it never exists in floats.
+        """
         padded = given.padded
         height, width = padded.values.shape[:2]
         rows, columns = padded.rows, padded.columns
         values = np.empty((rows.stop - rows.start, columns.stop - columns.start, way.y.channels), padded.dtype)
 
         def translate(rows: slice, columns: slice) -> Tensor:
-            return self._crop(given, way, style, rows, columns)
+            return self._crop(given, way, number, rows, columns)
 
         for piece_rows, piece_columns, piece in tiled(translate, (height, width), way.accepts, side, self.method):
             if not piece.isfinite().all():
@@ -134,17 +149,19 @@ class Engine:
             values[to_rows, to_columns] = way.y.to_array(piece[0], padded.dtype)[own_rows, own_columns]
         return values
 
-    def _crop(self, given: Given, way: Way, style: Style | None, rows: slice, columns: slice) -> Tensor:
-        """What the network makes of a part of the image as if it were all, (1, C, h, w)."""
+    def _crop(self, given: Given, way: Way, number: int, rows: slice, columns: slice) -> Tensor:
+        """What the network makes of a part of the image as if it were all, (1, C, h, w), in the style of that number."""
+        seeds = None if given.noise is None else given.noise[number : number + 1]
         x = given.padded.scale.to_float(self.moved([given.padded.values[rows, columns]])).contiguous()
-        with torch.inference_mode(), self._fitting(given).autocast():
+        with torch.inference_mode(), self._fitting(given).autocast(), noise.drawn(self.method, seeds, rows, columns):
             instances = None if given.instances is None else self.moved([given.instances[rows, columns]])
+            style = given.styles[number]
             return self.method.translate(x, reverse=way.reverse, instances=instances, style=style).float()
 
     def _bytes_per_pixel(self, given: Given, way: Way) -> float:
         stride, smallest = way.accepts.stride, max(64, way.accepts.smallest)
         side = min(-(-smallest // stride) * stride, *given.padded.values.shape[:2])
-        return bytes_per_pixel(lambda *place: self._crop(given, way, given.styles[0], *place), side, self.method)
+        return bytes_per_pixel(lambda *place: self._crop(given, way, 0, *place), side, self.method)
 
     def style_of(self, y: Tensor) -> Style:
         """y: (1, C, H, W) -> its style."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +21,13 @@ from i2i.errors import UserError
 from i2i.images import ImageError
 from i2i.items import Way, opened, ready
 from i2i.models import Model
-from i2i.networks.layers import BatchNorm2d, image_norms
+from i2i.networks.layers import BatchNorm2d, NormStats, image_norms
 from i2i.translate import Direction, Translator
 
 OPSET = 18  # the oldest that torch's exporter writes without converting, so the one that most programs can read
 NOISE = 1e-3
 """What is more than this, in [-1, 1], is no rounding: an eighth of a level of 8 bits."""
 
-NormStats = Literal["image", "running"]
 Inputs = dict[str, Tensor]
 
 
@@ -62,7 +61,6 @@ def export(
     out: Path,
     *,
     direction: Direction | None = None,
-    norm_stats: NormStats = "image",
     files: Sequence[Path] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Difference]:
@@ -72,7 +70,7 @@ def export(
     UserError where it differs by more than rounding, and leaves nothing behind.
     """
     require()
-    generator = bare(translator, direction, norm_stats)
+    generator = bare(translator, direction)
     seen = [*_random(generator), *_of_files(generator, files)]
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing(out) as scratch:
@@ -98,19 +96,10 @@ def require() -> None:
         raise UserError(f"exporting needs {' and '.join(missing)}", "pip install 'i2i-toolbox[export]'")
 
 
-def bare(translator: Translator, direction: Direction | None = None, norm_stats: NormStats = "image") -> Bare:
+def bare(translator: Translator, direction: Direction | None = None) -> Bare:
     """What `translate` runs in one direction, as a copy. The first of a method's generators goes forward, the second back."""
     way, model = translator.way(direction), translator.model
     network = copy.deepcopy(list(model.method.generators().values())[way.reverse]).cpu().eval()
-    batch_norms = [layer for layer in network.modules() if isinstance(layer, BatchNorm2d)]
-    if norm_stats == "running" and all(
-        (norm.get_buffer("running_var") == 1).all() for norm in batch_norms
-    ):  # as before any training
-        raise UserError(
-            "this generator has no statistics of its training, which batch norm alone gathers", "leave --norm-stats out"
-        )
-    for layer in batch_norms:
-        layer.use_image_statistics = norm_stats == "image"
     beside = {"boundaries": int(way.instances), "features": getattr(model.config.model, "features", 0)}
     return Bare(network, way, {name: n for name, n in beside.items() if n}, getattr(model.config.model, "z", 0))
 

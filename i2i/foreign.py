@@ -15,7 +15,7 @@ from i2i.recognise import Network
 from i2i.state_dicts import Weights, load
 
 SUFFIXES = (".pth", ".pt")
-DROPOUT = "model.generator.dropout=true, as published: it has no weights, and is off when images are translated"
+DROPOUT = "model.generator.dropout=true, as published: it has no weights, and is off when images are translated without --noise"
 NETWORKS = re.compile(r"(?:(.+)_)?net_(G|G_A|G_B|E|D|D2|D_A|D_B)\.pth")
 
 

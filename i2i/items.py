@@ -6,17 +6,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from i2i import atomic, conversion, images, movies, naming
+from i2i import atomic, conversion, images, masks, movies, naming
 from i2i.conversion import KEPT, Alpha, Padded
 from i2i.domain import TOP, Domain
 from i2i.encoders import TIFF, Format, Packing
 from i2i.images import ImageError, Picture
+from i2i.masks import Masking, Paste
 from i2i.method import Accepts, Style
 from i2i.naming import Job, Output
 from i2i.styles import TYPICAL, Styles, alike
@@ -51,11 +53,15 @@ class Record:
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read: what becomes of `alpha`, the most pixels, and whether EXIF and ICC profile come along."""
+    """How files are read: what becomes of `alpha`, the most pixels, and whether EXIF and ICC profile come along.
+
+    `masking`: only what lies inside of masks is to be changed.
+    """
 
     alpha: Alpha = KEPT
     max_pixels: int = images.MAX_PIXELS
     metadata: bool = False
+    masking: Masking | None = None
 
 
 PLAIN = Reading()
@@ -80,11 +86,16 @@ class Way:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What the network gets of one image. instances: (H, W, 1) int64, padded alike."""
+    """What the network gets of one image. instances: (H, W, 1) int64, padded alike.
+
+    `paste` says what of the image stays as it was, `noise` are the seeds of dropout noise, one for each style.
+    """
 
     padded: Padded
     styles: Sequence[Style | None]
     instances: np.ndarray | None
+    paste: Paste | None = None
+    noise: Sequence[int] | None = None
 
     @property
     def pixels(self) -> int:
@@ -123,14 +134,20 @@ def opened(source: Any, x: Domain, reading: Reading = PLAIN) -> Any:
     return images.read(file, max_pixels=limit, metadata=reading.metadata)
 
 
-def ready(source: Any, instances: Any, way: Way, styles: Sequence[Style | None], file: Format = TIFF) -> Given:
+def ready(
+    source: Any, instances: Any, way: Way, styles: Sequence[Style | None], file: Format = TIFF, mask: Any = None
+) -> Given:
     """Ready for the network, for results that `file` can hold. Raises ImageError for what does not fit the model."""
-    x, y, accepts = way.x, way.y, way.accepts
+    x, y, accepts, reading, paste = way.x, way.y, way.accepts, way.reading, None
     if x.labels:
         padded = conversion.prepare_ids(conversion.as_ids(source, x), x, y, accepts)
     else:
-        padded = conversion.prepare(way.reading.alpha.of(conversion.as_picture(source, x)), x, y, accepts, file)
-    return Given(padded, styles, None if instances is None else _padded_alike(instances, padded, accepts))
+        picture = conversion.as_picture(source, x)
+        shown = reading.alpha.of(picture)
+        padded = conversion.prepare(shown, x, y, accepts, file)
+        if reading.masking:
+            paste = masks.paste(picture, shown, mask, reading.masking, x, padded.dtype, reading.max_pixels)
+    return Given(padded, styles, None if instances is None else _padded_alike(instances, padded, accepts), paste)
 
 
 def _padded_alike(instances: Any, padded: Padded, accepts: Accepts) -> np.ndarray:
@@ -164,13 +181,15 @@ def read(job: Job, way: Way) -> Item:
 
 def _read_all(job: Job, way: Way) -> Given:
     source, instances = opened(job.input, way.x, way.reading), opened(job.instances, THINGS, way.reading)
-    styles, file = way.styles.of(job.relative), naming.KINDS[job.outputs[0].path.suffix.lower()]
+    styles, noise = way.styles.of(job.relative), way.styles.noise(job.relative)
+    file = naming.KINDS[job.outputs[0].path.suffix.lower()]
     if not way.styles.movie:
-        styles = [style for style, output in zip(styles, job.outputs, strict=True) if not output.there]
+        missing = [not output.there for output in job.outputs]
+        styles, noise = [*compress(styles, missing)], noise and [*compress(noise, missing)]
     with naming_file(job):
         if way.instances and instances is None:
             raise ImageError("it has no instance map", "one lies beside the others, under the name of the label map")
-        given = ready(source, instances, way, styles, file)
+        given = replace(ready(source, instances, way, styles, file, job.mask), noise=noise)
     height, width = _size(given.padded)
     if way.from_halves and width == 2 * height:
         return replace(given, padded=replace(given.padded, notes=(*given.padded.notes, DOUBLE)))

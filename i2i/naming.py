@@ -46,6 +46,7 @@ class Job:
     outputs: tuple[Output, ...]
     notes: tuple[str, ...] = ()
     instances: Path | None = None
+    mask: Path | None = None
 
     @property
     def skip(self) -> bool:
@@ -103,14 +104,16 @@ def plan(
     annotations: bool = False,
     compare: bool = False,
     instances: Path | None = None,
+    masks: Path | None = None,
     shard: Shard | None = None,
 ) -> list[Job]:
     """One job for every input, with outputs that can hold the values of `y`.
 
     Each has one output, which may be a `movie`, or `count` numbered ones. `annotations`: what is noted about an input goes
-    along. `compare`: a picture of input and output lies beside the output. `instances` is the folder of the instance maps.
-    Only the jobs of the `shard` are returned, but all are checked. Raises UserError where two files would get one name, where
-    one would touch an input, and where outputs exist that may be neither skipped nor replaced.
+    along. `compare`: a picture of input and output lies beside the output. `instances` is the folder of the instance maps;
+    `masks` that of the masks, or one mask for all. Only the jobs of the `shard` are returned, but all are checked. Raises
+    UserError where two files would get one name, where one would touch an input, and where outputs exist that may be neither
+    skipped nor replaced.
     """
     outputs = _outputs(inputs, out, y, format, KINDS if movie else FORMATS, template, count)
     notes, noted = _notes(out, y, format), _annotations(inputs) if annotations else {}
@@ -126,7 +129,10 @@ def plan(
         )
         for input, paths in zip(inputs, outputs, strict=True)
     ]
-    jobs = _with_instances(jobs, instances) if instances else jobs
+    if instances:
+        jobs = [replace(job, instances=path) for job, path in zip(jobs, _beside(jobs, instances), strict=True)]
+    if masks:
+        jobs = [replace(job, mask=path) for job, path in zip(jobs, _masks(jobs, masks), strict=True)]
     _refuse_touching_inputs(inputs, jobs, out)
     return _with_what_is_there([job for job in jobs if not shard or shard.has(job.relative)], existing)
 
@@ -296,13 +302,22 @@ def _copies(annotations: Iterable[Path], output: Path) -> tuple[tuple[Path, Path
     return tuple((file, to) for file, to in copies if to.absolute() != file.absolute())
 
 
-def _with_instances(jobs: list[Job], folder: Path) -> list[Job]:
-    """Jobs that know their instance maps, as far as there are any: those of their place and name, as in training."""
+def _masks(jobs: list[Job], masks: Path) -> list[Path | None]:
+    """One mask for all, or of a folder each its own."""
+    if masks.is_dir():
+        return _beside(jobs, masks)
+    if not masks.exists():
+        raise UserError(f"there is no folder or file '{masks}'", "--mask is a folder of masks, one mask for all, or alpha")
+    return [masks] * len(jobs)
+
+
+def _beside(jobs: list[Job], folder: Path) -> list[Path | None]:
+    """What belongs to each job in a folder of others, as far as it is there: of its place and name, as in training."""
     if not folder.is_dir():
         raise UserError(f"there is no folder '{folder}'", "--instances is the folder of the instance maps")
-    maps = [Source(file, _place(file.relative_to(folder))) for file in image_files(folder)]
-    found = beside([Source(job.input, _place(job.relative)) for job in jobs], maps)
-    return [replace(job, instances=source.path if source else None) for job, source in zip(jobs, found, strict=True)]
+    others = [Source(file, _place(file.relative_to(folder))) for file in image_files(folder)]
+    found = beside([Source(job.input, _place(job.relative)) for job in jobs], others)
+    return [source.path if source else None for source in found]
 
 
 def _place(path: Path) -> str:
@@ -353,7 +368,7 @@ def _refuse_one_picture_of_two(jobs: list[Job]) -> None:
 
 def _read(job: Job) -> list[Path]:
     copied = [file for output in job.outputs for file, _ in output.copies]
-    return [job.input, *copied, *([job.instances] if job.instances else [])]
+    return [path for path in (job.input, *copied, job.instances, job.mask) if path]
 
 
 def identity(path: Path) -> tuple[int, int] | None:

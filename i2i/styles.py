@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,32 +17,55 @@ from i2i.method import Method, Style
 class Styles:
     """`of` gives the styles of the input of that name, the same whenever and in whatever order it is asked.
 
-    Each is an output of its own, `count` in all, or all are frames of one `movie`. With neither there is one output.
+    Each is an output of its own, `count` in all, or all are frames of one `movie`. With neither there is one output. `noise`
+    gives the seeds of the dropout noise in the same way, where there is to be any.
     """
 
     of: Callable[[Path], Sequence[Style | None]]
     count: int | None = None
     movie: bool = False
+    noise: Callable[[Path], Sequence[int] | None] = lambda name: None
 
 
 TYPICAL = Styles(lambda name: [None])
 
 
-def drawn(method: Method, samples: int | None, seed: int, *, same: bool = False, frames: int | None = None) -> Styles:
+def drawn(
+    method: Method, samples: int | None, seed: int, *, same: bool = False, frames: int | None = None, noise: bool = False
+) -> Styles:
     """`samples` styles for each input, or one. Every input has styles of its own, unless all get the `same`.
 
-    With `frames` they are the stations of a movie, so many frames from each to the next. Raises UserError for what the method
-    cannot do.
+    With `frames` they are the stations of a movie, so many frames from each to the next. Where there is to be `noise`, a method
+    without styles has outputs that differ in that alone. Raises UserError for what the method cannot do.
     """
+    draw: Any = method.draw_styles if not noise or _has_styles(method) else lambda count, seed: [None] * count
 
     def of(name: Path) -> Sequence[Style | None]:
-        stations = method.draw_styles(samples or 1, seed if same else _own_seed(seed, name))
+        stations = draw(samples or 1, seed if same else _own_seed(seed, name))
         return between(method, stations, frames) if frames else stations
 
     if frames is not None and (frames < 2 or (samples or 0) < 2):
         raise UserError(f"{frames} frames between {samples or 1} styles make no movie", "--interpolate 8 --samples 4 would")
     everybodys = of(Path())  # what the method refuses is refused before anything is written
     return Styles((lambda name: everybodys) if same else of, samples if frames is None else None, frames is not None)
+
+
+def noisy(styles: Styles, seed: int, *, same: bool = False) -> Styles:
+    """The same with noise, which differs from input to input, unless all get the `same`, and from output to output.
+
+    The frames of a movie share theirs.
+    """
+    numbers = range(styles.count or 1)
+    own = lambda name: [_own_seed(seed, Path("noise", str(n), "." if same else name)) for n in numbers]  # noqa: E731
+    return replace(styles, noise=(lambda name: own(name) * len(styles.of(name))) if styles.movie else own)
+
+
+def _has_styles(method: Method) -> bool:
+    try:
+        method.draw_styles(1, 0)
+    except UserError:
+        return False
+    return True
 
 
 def between(method: Method, stations: Sequence[Style], frames: int) -> list[Style]:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +20,12 @@ from i2i.errors import UserError
 from i2i.images import MAX_PIXELS, ImageError, Picture
 from i2i.items import PLAIN, THINGS, AnySource, Item, Reading, Record, Way, naming_file, opened, read, ready, write
 from i2i.logbook import NOTHING, Logbook
+from i2i.masks import ALPHA, FEATHER, Masking, require_alike
 from i2i.method import Style
 from i2i.naming import AS_INPUTS, Existing, FormatName, Job, Template
-from i2i.styles import TYPICAL, Styles, drawn
+from i2i.networks.layers import NormStats, with_running_statistics
+from i2i.noise import require as require_noise
+from i2i.styles import TYPICAL, Styles, drawn, noisy
 from i2i.training.precision import PrecisionName, choose_device
 
 Direction = Literal["AtoB", "BtoA"]
@@ -33,19 +37,34 @@ PIXELS = 8 * 512 * 512
 class Translator:
     """A trained model that translates single images, files and folders."""
 
-    def __init__(self, model: models.Model, device: torch.device, precision: PrecisionName = "auto", tile: Tile = "auto"):
+    def __init__(
+        self,
+        model: models.Model,
+        device: torch.device,
+        precision: PrecisionName = "auto",
+        tile: Tile = "auto",
+        norm_stats: NormStats = "image",
+    ):
         self.model, self.engine = model, Engine(model.method, device, precision, tile)
+        if norm_stats == "running":
+            with_running_statistics(torch.nn.ModuleList(model.method.generators().values()))
 
     @classmethod
     def open(
-        cls, path: str | Path, device: str = "auto", precision: PrecisionName = "auto", tile: Tile = "auto"
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        precision: PrecisionName = "auto",
+        tile: Tile = "auto",
+        norm_stats: NormStats = "image",
     ) -> "Translator":
         """Open a run, a checkpoint folder, a `.safetensors` file, or a `.pth` file of the originals.
 
         `tile`: the side of the tiles that larger images are done in; "auto": where memory asks for them; "off": never.
+        `norm_stats`: what a batch norm uses, the statistics of each image, as published, or the "running" ones of the training.
         """
         chosen = choose_device(device)
-        return cls(models.open_model(Path(path), chosen), chosen, precision, tile)
+        return cls(models.open_model(Path(path), chosen), chosen, precision, tile, norm_stats)
 
     def way(self, direction: Direction | None = None, styles: Styles = TYPICAL, reading: Reading = PLAIN) -> Way:
         """The direction that the model was trained in, or the other one where the method has learned that too."""
@@ -57,6 +76,8 @@ class Translator:
                 f"train one for the other way: --set data.direction={direction}",
             )
         x, y = (model.y, model.x) if reverse else (model.x, model.y)
+        if reading.masking:
+            require_alike(x, y)
         halves, instances = model.config.data.layout == "side-by-side", x.instances and "instances" in model.method.reads
         return Way(x, y, model.method.accepts(), reverse, halves, instances, styles, reading)
 
@@ -67,15 +88,23 @@ class Translator:
         direction: Direction | None = None,
         style: Style | None = None,
         instances: AnySource | None = None,
+        mask: AnySource | None = None,
+        feather: int = FEATHER,
+        noise: int | None = None,
         reading: Reading = PLAIN,
     ) -> Picture:
         """Translate one image: a file or its bytes, Pillow's, an array of (H, W) or (H, W, C), or a Picture.
 
         Arrays are of uint8, uint16 or float32. A label map is given in the same ways, and `instances` with it where the model
-        needs them. A `style` is one of `draw_styles` or `encode_style`. The result has the size of the source and the deeper
-        type of the source's and the model's. Raises ImageError.
+        needs them; and a `mask`, white where the image is to change, or "alpha" for its own alpha channel. A `style` is one of
+        `draw_styles` or `encode_style`, and `noise` the seed of dropout noise. The result has the size of the source and the
+        deeper type of the source's and the model's. Raises ImageError.
         """
-        return self._translated(source, self.way(direction, reading=reading), style, instances, TIFF)
+        styles = Styles(lambda name: [style])
+        if noise is not None:
+            styles = self._noisy(styles, noise)
+        way = self.way(direction, styles, replace(reading, masking=Masking.of(mask, feather)))
+        return self._translated(source, way, instances, mask, TIFF)
 
     def translate_bytes(
         self,
@@ -86,21 +115,31 @@ class Translator:
         direction: Direction | None = None,
         styles: Styles = TYPICAL,
         instances: AnySource | None = None,
+        mask: AnySource | None = None,
+        feather: int = FEATHER,
         reading: Reading = PLAIN,
     ) -> bytes:
         """The bytes of one image file to those of another, of a `format` or one that holds the result."""
-        way = self.way(direction, styles, reading)
+        way = self.way(direction, styles, replace(reading, masking=Masking.of(mask, feather)))
         suffix = naming.suffix(Path(), way.y, format)
         if suffix not in FORMATS:
             raise UserError(f"one image is no {suffix[1:].upper()}", "name the format of an image")
-        picture = self._translated(data, way, styles.of(Path())[0], instances, FORMATS[suffix])
+        picture = self._translated(data, way, instances, mask, FORMATS[suffix])
         return images.encode(picture, suffix, packing)
 
     def _translated(
-        self, source: AnySource, way: Way, style: Style | None, instances: AnySource | None, file: Format
+        self,
+        source: AnySource,
+        way: Way,
+        instances: AnySource | None,
+        mask: AnySource | None,
+        file: Format,
     ) -> Picture:
+        """The first of the way's styles."""
         _refuse_instances(way, instances)
-        given = ready(opened(source, way.x, way.reading), opened(instances, THINGS, way.reading), way, [style], file)
+        styles, noise = way.styles.of(Path())[:1], way.styles.noise(Path())
+        given = ready(opened(source, way.x, way.reading), opened(instances, THINGS, way.reading), way, styles, file, mask)
+        given = replace(given, noise=noise and noise[:1])
         return self.engine.outputs([given], way)[0].pictures(given, way)[0]
 
     def draw_styles(self, count: int, seed: int = 0) -> list[Style]:
@@ -122,6 +161,7 @@ class Translator:
         style: Mapping[int, int] | None = None,
         style_from: AnySource | None = None,
         interpolate: int | None = None,
+        noise: bool = False,
     ) -> Styles:
         """What is made of each input: see `translate_folder`. Raises UserError for what the model does not have."""
         drawing = samples is not None or seed is not None or interpolate is not None
@@ -130,15 +170,17 @@ class Translator:
                 "--style, --style-from, and --samples, --seed or --interpolate each say which styles to take",
                 "give one of them",
             )
+        found = TYPICAL
         if drawing:
-            return drawn(self.model.method, samples, seed or 0, same=same_style, frames=interpolate)
-        if style:
-            chosen = [self.model.method.choose_style(style)]
-        elif style_from is not None:
-            chosen = [self.encode_style(style_from)]
-        else:
-            return TYPICAL
-        return Styles(lambda name: chosen)
+            found = drawn(self.model.method, samples, seed or 0, same=same_style, frames=interpolate, noise=noise)
+        elif style or style_from is not None:
+            chosen = [self.model.method.choose_style(style) if style else self.encode_style(style_from)]  # type: ignore[arg-type]
+            found = Styles(lambda name: chosen)
+        return self._noisy(found, seed or 0, same=same_style) if noise else found
+
+    def _noisy(self, styles: Styles, seed: int, *, same: bool = True) -> Styles:
+        require_noise(self.model.method)
+        return noisy(styles, seed, same=same)
 
     def translate_folder(
         self,
@@ -149,6 +191,8 @@ class Translator:
         null: bool = False,
         shard: str | None = None,
         instances: str | Path | None = None,
+        mask: str | Path | None = None,
+        feather: int = FEATHER,
         name: str | None = None,
         format: FormatName | None = None,
         existing: Existing = "refuse",
@@ -171,8 +215,8 @@ class Translator:
         The keywords are the options of the command, which its help explains. `styles` are those of the method `styles`:
         `samples=3` numbered outputs of each, drawn with `seed=0`, with `same_style=True` the same for all; `style_from=` an
         image; `style={label: kind}`; or `interpolate=8` frames from one of the samples to the next, as a strip, a GIF or an
-        MP4. Raises UserError at once for what `plan` and `styles` refuse. An image that cannot be read becomes a record that
-        says so.
+        MP4; and `noise=True`. Raises UserError at once for what `plan` and `styles` refuse. An image that cannot be read
+        becomes a record that says so.
         """
         given, wanted = [inputs] if isinstance(inputs, (str, Path)) else inputs, self.styles(**styles)
         jobs = self.plan(
@@ -182,6 +226,7 @@ class Translator:
             null=null,
             shard=shard,
             instances=instances,
+            mask=mask,
             name=name,
             format=format,
             existing=existing,
@@ -195,7 +240,7 @@ class Translator:
             jobs,
             direction=direction,
             styles=wanted,
-            reading=Reading(Alpha.parse(alpha), max_pixels, keep_metadata),
+            reading=Reading(Alpha.parse(alpha), max_pixels, keep_metadata, Masking.of(mask, feather)),
             packing=Packing(quality, compression),
             batch=batch,
             workers=workers,
@@ -212,6 +257,7 @@ class Translator:
         null: bool = False,
         shard: str | None = None,
         instances: str | Path | None = None,
+        mask: str | Path | None = None,
         name: str | None = None,
         format: FormatName | None = None,
         existing: Existing = "refuse",
@@ -220,7 +266,7 @@ class Translator:
         styles: Styles = TYPICAL,
     ) -> list[Job]:
         """What `translate_folder` would do. Nothing is written."""
-        way = self.way(direction)
+        way = self.way(direction, reading=Reading(masking=Masking.of(mask)))
         _refuse_instances(way, instances)
         if compare and styles.movie:
             raise UserError("a movie cannot be shown beside its input", "leave --compare or --interpolate out")
@@ -237,6 +283,7 @@ class Translator:
             annotations=self.model.method.keeps_annotations,
             compare=compare,
             instances=Path(instances) if instances else None,
+            masks=Path(mask) if mask and mask != ALPHA else None,
             shard=None if shard is None else inputs.Shard.parse(shard),
         )
 

@@ -12,6 +12,7 @@ from i2i.domain import Domain
 from i2i.engine import Engine
 from i2i.errors import OutOfResources
 from i2i.images import ImageError, Picture
+from i2i.networks.layers import with_running_statistics
 
 CPU = torch.device("cpu")
 SMALL_RESNET = {"generator": {"kind": "resnet", "blocks": 1, "width": 4, "norm": "instance", "dropout": False}}
@@ -57,6 +58,19 @@ def test_an_image_that_is_no_larger_than_a_tile_is_done_in_one_piece(resnet) -> 
     (computed,) = Engine(resnet, CPU, "fp32", 128).outputs([given(way)], way)
     assert computed.note is None
     assert isinstance(computed.outputs[0], torch.Tensor)
+
+
+def test_tiles_need_no_pass_for_statistics_that_are_known_from_training(tiny) -> None:
+    method = tiny("pix2pix", generator={"kind": "unet", "depth": 3, "norm": "batch"})
+    method.train().G(torch.randn(4, 3, 16, 16) * 2)
+    with_running_statistics(method.eval().G)
+    way, passes = way_of(method), []
+    one = given(way)
+    (whole,) = pictures(Engine(method, CPU, "fp32", "off"), one, way)
+    method.G.register_forward_pre_hook(lambda *_: passes.append(1))
+    (tiles,) = pictures(Engine(method, CPU, "fp32", 48), one, way)
+    assert near(whole, tiles)
+    assert len(passes) == 4  # each of the 2x2 tiles once
 
 
 def test_a_word_says_that_there_were_tiles_and_where_they_are_not_exact(resnet, tiny) -> None:

@@ -1,6 +1,5 @@
 """`i2i export`: a model for programs without torch."""
 
-from enum import Enum
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -8,12 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from i2i.cli import messages
-from i2i.cli.translate import Direction
+from i2i.cli.translate import Direction, NormStats
 from i2i.errors import UserError
-
-
-class NormStats(str, Enum):
-    image, running = "image", "running"
 
 
 def export(
@@ -25,7 +20,8 @@ def export(
         Direction | None, typer.Option(help="The way to go. [default: as trained]", show_default=False)
     ] = None,
     norm_stats: Annotated[
-        NormStats, typer.Option(help="Of batch norm: those of each image, as `i2i translate` has it, or those of the training.")
+        NormStats,
+        typer.Option(help="Statistics of batch norm: each image's own, as published, or those of the training."),
     ] = NormStats.image,
     check: Annotated[
         list[Path] | None,
@@ -44,6 +40,7 @@ def export(
 
     Batch, height and width are free. What goes in is encoded already: colours from -1 to 1, labels one-hot with the boundaries
     of things behind them; a code is a second input, z. Dropout is off, as in `i2i translate`: the graph has no noise but z.
+    pix2pix is published with each image's own batch norm; --norm-stats running suits one that was trained in large batches.
     ONNX Runtime then has to compute what torch computes, or nothing is written. It needs: pip install 'i2i-toolbox[export]'.
     """
     if out.suffix != ".onnx":
@@ -56,12 +53,12 @@ def export(
     for file in (out, page):
         if file.exists():
             raise UserError(f"'{file}' exists", "give another name with -o")
-    translator = Translator.open(model, "cpu", "fp32")
+    translator = Translator.open(model, "cpu", "fp32", norm_stats=norm_stats.value)
     for line in translator.model.said:
         messages.say(line)
     messages.say(f"exporting '{translator.model.name}': {translator.model.config.method}, opset {exporting.OPSET}")
-    how: dict[str, Any] = {"direction": direction and direction.value, "norm_stats": norm_stats.value}
-    found = exporting.export(translator, out, **how, files=check or (), say=messages.say)
+    way: Any = direction and direction.value
+    found = exporting.export(translator, out, direction=way, files=check or (), say=messages.say)
     worst = max(found, key=lambda difference: difference.largest)
     messages.say(f"the same as torch but for rounding; the largest difference: {worst}")
     messages.say(f"how to use it: {page}")

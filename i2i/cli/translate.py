@@ -28,6 +28,14 @@ class Precision(str, Enum):
     auto, fp32, bf16 = "auto", "fp32", "bf16"
 
 
+class Noise(str, Enum):
+    on, off = "on", "off"
+
+
+class NormStats(str, Enum):
+    image, running = "image", "running"
+
+
 class FileFormat(str, Enum):
     keep, png, jpg, webp, tiff, bmp, gif, mp4 = "keep", "png", "jpg", "webp", "tiff", "bmp", "gif", "mp4"
 
@@ -88,12 +96,23 @@ def translate(
         bool, _option(WHAT, "EXIF and ICC profile go along into PNG, JPEG and WebP.", "--keep-metadata")
     ] = False,
     compare: Annotated[bool, _option(WHAT, "Also write NAME_compare.png, the input beside the output.", "--compare")] = False,
+    mask: Annotated[
+        str | None,
+        _option(
+            WHAT,
+            "Change only what is white in masks under the names of the images, in one for all, or in the images' own alpha.",
+            metavar="DIR|FILE|alpha",
+        ),
+    ] = None,
+    feather: Annotated[
+        int | None, _option(WHAT, "From the edge of a mask inwards, so many pixels are blended. [default: 8]", min=0)
+    ] = None,
     samples: Annotated[
         int | None, _option(STYLE, "So many outputs of each image, NAME_0.png to NAME_N-1.png, each in a drawn style.", min=1)
     ] = None,
     seed: Annotated[
         int | None,
-        _option(STYLE, "Of drawn styles; without --samples one output in one of them. [default: 0]", min=0, max=2**63 - 1),
+        _option(STYLE, "Of drawn styles and noise; without --samples one output of each. [default: 0]", min=0, max=2**63 - 1),
     ] = None,
     same_style: Annotated[
         bool, _option(STYLE, "All images get the same drawn styles, not each its own.", "--same-style")
@@ -109,12 +128,19 @@ def translate(
         int | None,
         _option(STYLE, "One output: so many frames from each of the --samples to the next; also --format gif or mp4.", min=2),
     ] = None,
+    noise: Annotated[
+        Noise, _option(STYLE, "Dropout, the only noise of pix2pix, drawn from --seed for each image. [default: off]")
+    ] = Noise.off,
     overwrite: Annotated[bool, _option(WHAT, "Replace outputs that exist.", "--overwrite")] = False,
     skip_existing: Annotated[bool, _option(WHAT, "Leave outputs that exist, do the rest.", "--skip-existing")] = False,
     dry_run: Annotated[bool, _option(WHAT, "Show which file would become which, then stop.", "--dry-run")] = False,
     as_json: Annotated[bool, _option(WHAT, "A JSON object for each output on stdout, then a summary.", "--json")] = False,
     device: Annotated[str, _option(HOW, "auto, cpu, cuda, cuda:1, mps. [default: auto]")] = "auto",
     precision: Annotated[Precision, _option(HOW, "[default: auto, bf16 for 8-bit images where it is faster]")] = Precision.auto,
+    norm_stats: Annotated[
+        NormStats,
+        _option(HOW, "Statistics of batch norm: each image's own, as published, or those of the training. [default: image]"),
+    ] = NormStats.image,
     batch: Annotated[int | None, _option(HOW, "Images at once. [default: by device and model]", min=1)] = None,
     tile: Annotated[
         str, _option(HOW, "Tiles of so many pixels for larger images; auto: where memory asks for them; off. [default: auto]")
@@ -151,7 +177,17 @@ def translate(
 
         i2i translate runs/bicyclegan-edges2shoes-001 a.png -o a.gif --interpolate 8 --samples 4
 
+        i2i translate runs/pix2pix-facades-001 labels/ -o photos/ --noise on --samples 3
+
         i2i translate runs/pix2pixhd-cityscapes-001 labels/ -o photos/ --instances inst/
+
+        i2i translate runs/my-run photos/ -o out/ --mask masks/ --feather 16
+
+    With --mask what is black in a mask stays as it was, to the bit; grey is changed in part, and the feather lies inside.
+
+    pix2pix is published with dropout and each image's own batch norm when it translates. Dropout is off here, so that one input
+    has one output, unless --noise is on; it is then the same for the same --seed and name. --norm-stats running suits models
+    that were trained with large batches.
 
     Folders are searched to the bottom and keep their tree; hidden files are left out. Of a refiner's images, files of the same
     name that are no images are copied along. Exit status: 0 all done, 3 some images failed, 4 none was done.
@@ -166,6 +202,8 @@ def translate(
             "--watch and --files-from": watch and files_from,
         }
     )
+    if feather is not None and mask is None:
+        raise UserError("--feather is about the edges of masks, and there is none", "--mask says where they are")
     if not given and files_from is None:
         raise UserError("there is no INPUT", "name images or folders, or --files-from a list of them")
     if piped:
@@ -178,10 +216,13 @@ def translate(
     from i2i.images import MAX_PIXELS
     from i2i.items import Reading
     from i2i.logbook import Logbook
+    from i2i.masks import FEATHER, Masking
     from i2i.translate import Translator
 
-    packing, reading = Packing(quality, compression), Reading(Alpha.parse(alpha), max_pixels or MAX_PIXELS, keep_metadata)
-    translator = Translator.open(model, device, precision.value, _tile(tile))
+    width = FEATHER if feather is None else feather
+    packing, limit = Packing(quality, compression), max_pixels or MAX_PIXELS
+    reading = Reading(Alpha.parse(alpha), limit, keep_metadata, Masking.of(mask, width))
+    translator = Translator.open(model, device, precision.value, _tile(tile), norm_stats.value)
     for line in translator.model.said:
         messages.say(line)
     styles = translator.styles(
@@ -191,11 +232,12 @@ def translate(
         style=dict(map(_choice, style or [])),
         style_from=style_from,
         interpolate=interpolate,
+        noise=noise is Noise.on,
     )
     how: dict[str, Any] = {"direction": direction and direction.value, "styles": styles}
     kind: Any = format and format.value
     if piped:
-        how |= {"packing": packing, "reading": reading, "instances": instances}
+        how |= {"packing": packing, "reading": reading, "instances": instances, "mask": mask, "feather": width}
         _pipe(lambda data: translator.translate_bytes(data, kind, **how))
         return
 
@@ -207,6 +249,7 @@ def translate(
             null=null,
             shard=shard,
             instances=instances,
+            mask=mask,
             name=name,
             format=kind,
             existing="overwrite" if overwrite else "skip" if skip_existing or watch else "refuse",

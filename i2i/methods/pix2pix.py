@@ -82,7 +82,7 @@ class Pix2Pix(Method):
     def translate(
         self, x: Tensor, *, reverse: bool = False, instances: Tensor | None = None, style: Style | None = None
     ) -> Tensor:
-        """Batch norm uses the statistics of each image, as published (section 3.3). Dropout is off; without a style z is 0."""
+        """Batch norm uses the statistics of each image, as published (section 3.3). Without a style z is 0."""
         if not self.config.z:
             return self.G(x)
         z = x.new_zeros(self.config.z) if style is None else style.to(x)

@@ -9,9 +9,12 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.nn.utils import parametrizations, parametrize
 
+from i2i.errors import UserError
+
 NormName = Literal["batch", "instance", "none"]
 UpsampleName = Literal["transposed", "resize"]
 InitialName = Literal["normal", "xavier", "kaiming", "orthogonal"]
+NormStats = Literal["image", "running"]
 
 
 class InstanceNorm2d(nn.Module):
@@ -122,6 +125,21 @@ def with_image_statistics(network: nn.Module) -> nn.Module:
     for layer in network.modules():
         if isinstance(layer, BatchNorm2d):
             layer.use_image_statistics = True
+    return network
+
+
+def with_running_statistics(network: nn.Module) -> nn.Module:
+    """Let every batch norm of the network use in eval mode what it has gathered in training, in place.
+
+    Raises UserError where none has gathered anything.
+    """
+    norms = [layer for layer in network.modules() if isinstance(layer, BatchNorm2d)]
+    if all((norm.get_buffer("running_var") == 1).all() for norm in norms):  # as before any training
+        raise UserError(
+            "this model has no statistics of its training, which batch norm alone gathers", "leave --norm-stats out"
+        )
+    for layer in norms:
+        layer.use_image_statistics = False
     return network
 
 

@@ -118,6 +118,15 @@ def files(folder: str) -> list[str]:
         (["in/a.png", "-o", "out", "--shard", "1/1", "--workers", "1", "--compression", "9"], 0, "1 of 1 translated"),
         (["in", "-o", "out", "--alpha", "pink"], 2, "nothing that alpha can become"),
         (["in", "-o", "out", "--alpha", "flatten:pink", "--keep-metadata", "--compare"], 0, "2 of 2 translated"),
+        (["in", "-o", "out", "--mask", "in", "--compare"], 0, "2 of 2 translated"),
+        (["in", "-o", "out", "--mask", "in/a.png", "--feather", "0"], 0, "2 of 2 translated"),
+        (["in", "-o", "out", "--mask", "full", "--dry-run"], 0, "nothing was written"),
+        (["in", "-o", "out", "--mask", "bad"], 4, "cannot translate 'in/a.png': it has no mask"),
+        (["in", "-o", "out", "--mask", "list"], 4, "cannot read 'list'"),
+        (["in", "-o", "out", "--mask", "alpha"], 4, "it has no alpha channel, which was to be its mask"),
+        (["in", "-o", "out", "--mask", "none"], 2, "there is no folder or file 'none'"),
+        (["in", "-o", "out", "--mask", "alpha", "--feather", "-1"], 2, "--feather"),
+        (["in", "-o", "out", "--feather", "3"], 2, "--feather is about the edges of masks, and there is none"),
         (["in", "-o", "out", "--max-pixels", "99"], 4, "over 9.9e-05 megapixels"),
         (["bad", "in", "-o", "out", "--fail-fast", "--batch", "1"], 3, "images were not begun"),
         (["bad", "in", "-o", "out", "--max-errors", "100"], 3, "2 of 10 translated, 8 failed"),
@@ -334,6 +343,23 @@ def test_one_image_goes_from_stdin_to_stdout(model, tmp_path):
     done = subprocess.run(words, input=source, capture_output=True, check=False, cwd=Path(cli.__file__).parents[2])
     assert (done.returncode, done.stderr, done.stdout[:2]) == (0, b"", b"\xff\xd8")
     assert images.read(done.stdout).width == 12
+
+
+def test_what_goes_through_a_pipe_can_have_a_mask(i2i, monkeypatch):
+    array, mask = np.full((9, 12, 3), 200, np.uint8), np.zeros((9, 12), np.uint8)
+    mask[:, 8:] = 255
+    images.write(Path("mask.png"), Picture(mask[..., None]))
+    source = images.encode(Picture(array, mask), ".png")
+    made = []
+    for given in ("alpha", "mask.png"):
+        out = io.TextIOWrapper(io.BytesIO())
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(source)))
+        monkeypatch.setattr(sys, "stdout", out)
+        assert i2i("-", "-o", "-", "--mask", given, "--feather", "0").status == 0
+        made.append(images.read(out.buffer.getvalue()).array)
+    np.testing.assert_array_equal(made[0], made[1])
+    assert (made[0][:, :8] == 200).all()
+    assert (made[0][:, 8:] != 200).any(axis=2).all()
 
 
 def test_what_comes_from_stdin_and_is_no_image_is_said_and_nothing_comes_out(i2i, monkeypatch):

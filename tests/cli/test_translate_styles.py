@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from i2i import images, models
+from i2i import images, load, models
 from i2i.config import Layer
 from i2i.images import Picture
 from i2i.training import checkpoint
 
+RGB = {"channels": 3}
 LABELS = {"channels": 3, "labels": True, "instances": True}
 
 
@@ -61,6 +63,12 @@ def files(folder: str) -> list[str]:
         (["--style", "1"], 2, "--style takes LABEL=KIND, two numbers, not '1'", None),
         (["--tile", "7"], 2, "--tile must be auto, off, or at least 16 pixels, not '7'", None),
         (["--instances", "in"], 2, "does not take any", None),
+        (["--noise", "off", "--seed", 5], 0, "2 of 2", ["a.png", "b.png"]),
+        (["--noise", "on"], 2, "no dropout", None),  # three halvings have none
+        (["--noise", "7"], 2, "--noise", None),
+        (["--norm-stats", "image"], 0, "2 of 2", ["a.png", "b.png"]),
+        (["--norm-stats", "running"], 2, "no statistics of its training", None),  # it was never trained
+        (["--norm-stats", "batch"], 2, "--norm-stats", None),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
@@ -87,6 +95,40 @@ def test_the_log_has_a_line_for_each_output_and_a_rerun_makes_what_is_missing(i2
     Path("out/b_1.png").unlink()
     assert "1 of 4 translated, 3 skipped" in i2i("translate", noisy, "in", "-o", "out", "--samples", 2, "--skip-existing").err
     assert Path("out/b_1.png").read_bytes() == kept
+
+
+def test_the_statistics_of_the_training_are_used_where_they_are_asked_for(i2i, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = models.configure(
+        "pix2pix", [Layer("test", {"model": {"generator": {"depth": 3, "width": 4}}, "data": {"x": RGB, "y": RGB}})]
+    )
+    method = models.build(config)
+    method.train().G(torch.randn(4, 3, 16, 16))
+    checkpoint.export(Path("m.safetensors"), method.generator_weights(), {"config": config.tree(), "made_with": {}})
+    images.write(Path("a.png"), Picture(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)))
+    made = {}
+    for norms in ("image", "running"):
+        assert i2i("translate", "m.safetensors", "a.png", "-o", f"{norms}.png", "--norm-stats", norms).status == 0
+        made[norms] = images.read(Path(f"{norms}.png")).array
+    translator = load("m.safetensors", "cpu", norm_stats="running")
+    np.testing.assert_array_equal(made["running"], translator.translate("a.png").array)
+    assert not np.array_equal(made["running"], made["image"])
+    with torch.no_grad():
+        for norm in (layer for layer in translator.model.method.G.modules() if isinstance(layer, torch.nn.BatchNorm2d)):
+            norm.running_mean += 0.5
+    assert not np.array_equal(made["running"], translator.translate("a.png").array)
+
+
+def test_the_noise_of_pix2pix_is_drawn_for_each_output_where_it_is_asked_for(i2i, model):
+    path = model("pix2pix", generator={"kind": "resnet", "blocks": 1, "width": 4, "dropout": True}, initial={"gain": 0.3})
+    words = {"off": [], "on": ["--noise", "on"], "again": ["--noise", "on", "--batch", 2], "7": ["--noise", "on", "--seed", 7]}
+    for out, more in words.items():
+        assert i2i("translate", path, "in", "-o", out, *more).status == 0
+    made = {out: Path(out, "a.png").read_bytes() for out in words}
+    assert made["on"] == made["again"]
+    assert len({made["off"], made["on"], made["7"]}) == 3
+    assert i2i("translate", path, "in", "-o", "many", "--noise", "on", "--samples", 3).status == 0
+    assert len({Path("many", f"a_{n}.png").read_bytes() for n in range(3)}) == 3
 
 
 def test_a_model_without_styles_says_so_before_anything_is_written(i2i, model):

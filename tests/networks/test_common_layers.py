@@ -4,6 +4,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
+from i2i.errors import UserError
 from i2i.networks.layers import (
     BatchNorm2d,
     InstanceNorm2d,
@@ -11,6 +12,7 @@ from i2i.networks.layers import (
     ResizeConv2d,
     fitted,
     frozen,
+    image_norms,
     in_one_pass,
     initialise,
     is_per_image,
@@ -19,6 +21,7 @@ from i2i.networks.layers import (
     spectrally_normalised,
     together,
     with_image_statistics,
+    with_running_statistics,
 )
 from i2i.networks.patchgan import PatchGAN
 
@@ -123,6 +126,23 @@ def test_image_statistics_keep_bfloat16_under_autocast() -> None:
     norm = with_image_statistics(batch_norm()).eval()
     with bf16_region():
         assert norm(drawn(1, 3, 4, 4).to(BF16)).dtype == BF16
+
+
+def test_running_statistics_are_those_that_training_has_left() -> None:
+    norm, x = with_image_statistics(batch_norm()), drawn(2, 3, 4, 4)
+    norm.train()(drawn(2, 3, 4, 4) * 3)
+    by_hand = (x - norm.running_mean.view(3, 1, 1)) / (norm.running_var.view(3, 1, 1) + norm.eps).sqrt()
+    by_hand = by_hand * norm.weight.view(3, 1, 1) + norm.bias.view(3, 1, 1)
+    assert not torch.allclose(norm.eval()(x), by_hand, atol=1e-2)
+    torch.testing.assert_close(with_running_statistics(norm)(x), by_hand, rtol=0, atol=2e-6)
+    assert image_norms(norm) == []
+
+
+def test_running_statistics_are_refused_where_nothing_has_gathered_any() -> None:
+    for network in (nn.Sequential(InstanceNorm2d()), with_image_statistics(BatchNorm2d(3))):
+        with pytest.raises(UserError, match="no statistics of its training, which batch norm alone gathers"):
+            with_running_statistics(network)
+        assert len(image_norms(network)) == 1
 
 
 # Padding and upsampling
