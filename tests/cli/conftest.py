@@ -24,6 +24,7 @@ def i2i(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     def run(*words: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["i2i", *map(str, words)])
+        monkeypatch.setattr("os._exit", sys.exit)  # how one process of several ends, which must not be this one
         messages.set_quiet(False)
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
