@@ -3,18 +3,21 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from i2i import norms
 from i2i.conversion import finish
 from i2i.data.reader import free_memory
 from i2i.errors import OutOfResources
 from i2i.images import Picture
 from i2i.items import Given, Way
 from i2i.method import Method, Style
+from i2i.norms import Statistics
 from i2i.tiles import bytes_per_pixel, largest_tile, tiled
 from i2i.training.precision import Precision, PrecisionName, choose_precision
 
@@ -80,8 +83,23 @@ class Engine:
         ids = [given.instances for given in batch if given.instances is not None]
         with torch.inference_mode(), self._fitting(batch[0]).autocast():
             instances = self.moved(ids) if ids else None
-            samples = self.method.samples(x, batch[0].styles, reverse=way.reverse, instances=instances)
+            samples = self._samples(x, batch[0].styles, way, instances)
             return [Computed(each) for each in zip(*[sample.float() for sample in samples], strict=True)]
+
+    def _samples(self, x: Tensor, styles: Sequence[Style | None], way: Way, instances: Tensor | None) -> list[Tensor]:
+        if way.statistics is None:
+            return self.method.samples(x, styles, reverse=way.reverse, instances=instances)
+        samples = []
+        for style, known in zip(styles, way.statistics, strict=True):
+            with norms.kept(self.method, known):
+                samples.append(self.method.translate(x, reverse=way.reverse, instances=instances, style=style))
+        return samples
+
+    def statistics(self, given: Given, way: Way) -> list[Statistics]:
+        """What the norms ask about this image, in each of its styles: as the `statistics` of a way it holds for others."""
+        found: list[Statistics] = [{} for _ in given.styles]
+        self.outputs([given], replace(way, statistics=found))
+        return found
 
     # Tiles
 
@@ -114,10 +132,14 @@ class Engine:
     def _in_tiles(self, given: Given, way: Way, side: int) -> Computed:
         how = "" if way.accepts.halo is not None else ", which are blended: this network sees the whole image in every pixel"
         return Computed(
-            [self._tiled(given, way, style, side) for style in given.styles], f"translated in tiles of {side} pixels{how}"
+            [
+                self._tiled(given, way, style, side, known)
+                for style, known in zip(given.styles, way.statistics or repeat(None), strict=False)
+            ],
+            f"translated in tiles of {side} pixels{how}",
         )
 
-    def _tiled(self, given: Given, way: Way, style: Style | None, side: int) -> Result:
+    def _tiled(self, given: Given, way: Way, style: Style | None, side: int, known: Statistics | None) -> Result:
         """The values (H, W, C) of the picture, which never exists in floats as a whole; or a piece that is not finite."""
         padded = given.padded
         height, width = padded.values.shape[:2]
@@ -127,7 +149,7 @@ class Engine:
         def translate(rows: slice, columns: slice) -> Tensor:
             return self._crop(given, way, style, rows, columns)
 
-        for piece_rows, piece_columns, piece in tiled(translate, (height, width), way.accepts, side, self.method):
+        for piece_rows, piece_columns, piece in tiled(translate, (height, width), way.accepts, side, self.method, known):
             if not piece.isfinite().all():
                 return piece[0]
             (to_rows, own_rows), (to_columns, own_columns) = _overlap(piece_rows, rows), _overlap(piece_columns, columns)

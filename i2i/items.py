@@ -19,6 +19,7 @@ from i2i.encoders import TIFF, Format, Packing
 from i2i.images import ImageError, Picture
 from i2i.method import Accepts, Style
 from i2i.naming import Job, Output
+from i2i.norms import Statistics
 from i2i.styles import TYPICAL, Styles, alike
 
 AnySource = str | Path | bytes | Image.Image | np.ndarray | Picture
@@ -65,7 +66,8 @@ PLAIN = Reading()
 class Way:
     """One direction through a model: x goes in, y comes out, in some `styles`.
 
-    `instances`: ids of single things go in too. `from_halves`: it was trained on halves of double images.
+    `instances`: ids of single things go in too. `from_halves`: it was trained on halves of double images. `statistics`: what
+    the norms use instead of those of each image, for each style; what is not known yet is added from the next image.
     """
 
     x: Domain
@@ -76,6 +78,7 @@ class Way:
     instances: bool
     styles: Styles = TYPICAL
     reading: Reading = PLAIN
+    statistics: Sequence[Statistics] | None = None
 
 
 @dataclass(frozen=True, eq=False)
