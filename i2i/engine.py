@@ -1,10 +1,10 @@
 """The network on what was read: in batches, in halves of them where memory runs out, and huge images in tiles."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,16 @@ Result = Tensor | np.ndarray
 
 LARGE = 2_000_000  # pixels: below, nobody needs to ask how much memory there is
 LEAST = 128  # pixels a side: smaller tiles would be nearly all margin
+
+
+class HasGiven(Protocol):
+    """What waits for the network; with None for nothing to compute."""
+
+    @property
+    def given(self) -> Given | None: ...
+
+
+AnyItem = TypeVar("AnyItem", bound=HasGiven)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,23 @@ class Engine:
         if self.device.type != "cpu":
             return 8
         return 4 if way.accepts.stride > 16 else 1
+
+    def batches(self, items: Iterable[AnyItem], most: int, pixels: float) -> Iterator[list[AnyItem]]:
+        """Neighbours, at most `most`, those with something to compute all of one kind and of so many pixels in all."""
+        batch: list[AnyItem] = []
+        for item in items:
+            real = [other.given for other in batch if other.given]
+            if real and item.given:
+                full = (len(real) + 1) * item.given.pixels > min(pixels, self.pixels)
+                if full or not real[0].fits(item.given):
+                    yield batch
+                    batch = []
+            batch.append(item)
+            if len(batch) == most:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
     def outputs(self, batch: list[Given], way: Way) -> list[Computed]:
         """What becomes of images that can share a batch. Where memory runs out, halves are tried, and tiles at last."""

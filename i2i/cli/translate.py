@@ -44,7 +44,7 @@ def translate(
     *,
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUT", help="Images, folders, 'patterns/**/*.png', or - for stdin.", show_default=False),
+        typer.Argument(metavar="INPUT", help="Images, videos, folders, 'patterns/*.png', or - for stdin.", show_default=False),
     ] = None,
     files_from: Annotated[
         str | None,
@@ -65,7 +65,11 @@ def translate(
     max_pixels: Annotated[
         int | None, _option(WHICH, "Refuse larger images, before decoding them. [default: 100 million]", min=1)
     ] = None,
-    out: Annotated[Path, _option(WHAT, "A folder; for one image also a file name, or - for stdout.", "--out", "-o")],
+    stdin_raw: Annotated[
+        str | None,
+        _option(WHICH, "With - -o -, as of ffmpeg -f rawvideo -pix_fmt rgb24: frames of this size in, and out.", metavar="WxH"),
+    ] = None,
+    out: Annotated[Path, _option(WHAT, "A folder; for one image or video also a file name, or - for stdout.", "--out", "-o")],
     watch: Annotated[
         bool, _option(WHICH, "Go on with what is new in the INPUT folders, until Ctrl-C; what exists is left.", "--watch")
     ] = False,
@@ -119,6 +123,9 @@ def translate(
     tile: Annotated[
         str, _option(HOW, "Tiles of so many pixels for larger images; auto: where memory asks for them; off. [default: auto]")
     ] = "auto",
+    freeze_norm: Annotated[
+        bool, _option(HOW, "Against flicker: norms use the statistics of a video's first frame for all.", "--freeze-norm")
+    ] = False,
     workers: Annotated[int, _option(HOW, "Threads that decode, and as many that encode. [default: 4]", min=1, max=256)] = 4,
     fail_fast: Annotated[bool, _option(WHEN, "Begin nothing else once an image has failed.", "--fail-fast")] = False,
     max_errors: Annotated[int | None, _option(WHEN, "The same once so many have.", min=1)] = None,
@@ -127,7 +134,7 @@ def translate(
     ] = None,
     log: Annotated[Path | None, _option(WHEN, "Add a line of JSON for each output to a file.", metavar="FILE")] = None,
 ) -> None:
-    """Translate images with a trained model. Every image keeps its size; inputs are never changed.
+    """Translate images and videos with a trained model. All keep their size; inputs are never changed.
 
     Examples:
 
@@ -143,6 +150,8 @@ def translate(
 
         i2i translate runs/my-run - -o - < in.png > out.png
 
+        i2i translate runs/my-run in.mp4 -o out.mp4 --freeze-norm
+
         i2i translate runs/my-run camera/ -o out/ --watch
 
         i2i translate runs/bicyclegan-edges2shoes-001 edges/ -o shoes/ --samples 5 --seed 7
@@ -153,8 +162,12 @@ def translate(
 
         i2i translate runs/pix2pixhd-cityscapes-001 labels/ -o photos/ --instances inst/
 
+        ffmpeg -i in.mp4 -f rawvideo -pix_fmt rgb24 - | i2i translate runs/my-run - -o - --stdin-raw 640x360 > out.rgb
+
     Folders are searched to the bottom and keep their tree; hidden files are left out. Of a refiner's images, files of the same
-    name that are no images are copied along. Exit status: 0 all done, 3 some images failed, 4 none was done.
+    name that are no images are copied along. Videos (MP4, MOV, AVI, MKV, WebM) keep frames, rate and size, and their sound
+    where there is an ffmpeg program; a folder of frames is a folder of images. Exit status: 0 all done, 3 some failed, 4 none
+    was done.
     """
     given, most = inputs or [], 1 if fail_fast else max_errors
     piped = "-" in given or str(out) == "-"
@@ -171,6 +184,7 @@ def translate(
     if piped:
         asked = (files_from, shard, name, samples, interpolate, log, errors_to, compare, dry_run, as_json, watch)
         _check_pipe(given, out, any(asked))
+    size = _size(stdin_raw, piped) if stdin_raw else None
 
     from i2i.config import CONFIG
     from i2i.conversion import Alpha
@@ -194,6 +208,10 @@ def translate(
     )
     how: dict[str, Any] = {"direction": direction and direction.value, "styles": styles}
     kind: Any = format and format.value
+    if size:
+        each = {"direction": how["direction"], "style": styles.of(Path())[0], "batch": batch, "freeze_norm": freeze_norm}
+        _pipe_frames(translator.translate_raw(sys.stdin.buffer, size, **each))
+        return
     if piped:
         how |= {"packing": packing, "reading": reading, "instances": instances}
         _pipe(lambda data: translator.translate_bytes(data, kind, **how))
@@ -228,7 +246,8 @@ def translate(
 
         def work(jobs: Sequence["Job"]) -> Iterator["Record"]:
             doing = {"packing": packing, "reading": reading, "batch": batch, "workers": workers, "book": book, **how}
-            return translator.translate_files(jobs, **doing, max_errors=most, stopped=lambda: stop.signal != 0)
+            doing |= {"freeze_norm": freeze_norm, "max_errors": most, "told": tally.frame}
+            return translator.translate_files(jobs, **doing, stopped=lambda: stop.signal != 0)
 
         if watch:
             messages.say(f"waiting for images in {', '.join(map(repr, given))}; Ctrl-C ends it")
@@ -290,6 +309,27 @@ def _pipe(translate: Callable[[bytes], bytes]) -> None:
         raise NothingDone(error.message, error.hint) from error
     sys.stdout.buffer.write(made)
     sys.stdout.buffer.flush()
+
+
+def _size(text: str, piped: bool) -> tuple[int, int]:
+    """WxH as numbers."""
+    if not piped:
+        raise UserError("--stdin-raw is for frames from stdin to stdout", f"i2i translate MODEL - -o - --stdin-raw {text}")
+    width, _, height = text.partition("x")
+    if not all(side.isascii() and side.isdecimal() and int(side) > 0 for side in (width, height)):
+        raise UserError(f"--stdin-raw takes the width and height of the frames, not '{text}'", "such as --stdin-raw 1280x720")
+    return int(width), int(height)
+
+
+def _pipe_frames(frames: Iterator[bytes]) -> None:
+    """Raw frames from stdin to stdout, until they end or nobody takes them any more."""
+    out = sys.stdout.buffer
+    try:
+        for frame in frames:
+            out.write(frame)
+            out.flush()
+    except BrokenPipeError:
+        messages.nobody_listens(sys.stdout)
 
 
 def _check_pipe(given: list[str], out: Path, asked: bool) -> None:
