@@ -122,6 +122,8 @@ def _uncut(path: Path) -> int:
 
 # Containers
 
+BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")  # what an MP4 or MOV may begin with
+
 
 def _check_whole(file: BinaryIO) -> bool:
     """Whether its number of frames is one that was counted. Raises ImageError where the file is shorter than it says."""
@@ -134,7 +136,7 @@ def _check_whole(file: BinaryIO) -> bool:
     elif head.startswith(b"RIFF"):
         exact, end = True, 8 + struct.unpack("<I", head[4:8])[0]
     else:
-        exact, end = _mp4_end(file, found)
+        exact, end = _mp4_end(file, found) if head[4:8] in BOXES else (False, 0)
     if end > found:
         raise ImageError(f"it is cut off: {found} of its {end} bytes are there", ANOTHER)
     return exact
@@ -151,7 +153,7 @@ def _mp4_end(file: BinaryIO, found: int) -> tuple[bool, int]:
             break
         kinds.add(kind)
         at += length
-    return b"moov" in kinds and b"moof" not in kinds, at if kinds else 0
+    return b"moov" in kinds and b"moof" not in kinds, at
 
 
 def _matroska_end(file: BinaryIO) -> int:
