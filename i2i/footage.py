@@ -44,26 +44,31 @@ class Frame:
     given: Given
 
 
-def pictures(engine: Engine, givens: Iterable[Given], way: Way, pace: Pace) -> Generator[list[Picture], None, None]:
-    """The outputs of each, one for each of its styles. No more is taken of what is given than the next batch needs."""
+def pictures(
+    engine: Engine, givens: Iterable[Given], way: Way, pace: Pace, word: str = "image"
+) -> Generator[list[Picture], None, None]:
+    """The outputs of each, one for each of its styles. No more is taken of what is given than the next batch needs.
+
+    Errors name one by the `word` for it and its number.
+    """
     number = 0
     for batch in engine.batches(map(Frame, givens), pace.most, pace.pixels):
         if pace.freeze_norm and way.statistics is None:
             way = replace(way, statistics=engine.statistics(batch[0].given, way))
         for frame, computed in zip(batch, engine.outputs([frame.given for frame in batch], way), strict=True):
             number += 1
-            with numbering(number):
+            with numbering(number, word):
                 made = computed.pictures(frame.given, way)
             yield made
 
 
 @contextmanager
-def numbering(number: int) -> Iterator[None]:
+def numbering(number: int, word: str = "image") -> Iterator[None]:
     """Let errors inside name the image."""
     try:
         yield
     except ImageError as error:
-        raise ImageError(f"image {number}: {error.message}", error.hint) from error
+        raise ImageError(f"{word} {number}: {error.message}", error.hint) from error
 
 
 def raw(stream: BinaryIO, width: int, height: int) -> Iterator[np.ndarray]:
@@ -121,7 +126,7 @@ def _made(
         scratches = [files.enter_context(_replacing(path)) for path in paths]
         with (
             closing(_ahead(_given(clip, way, styles), pace.most)) as givens,
-            closing(pictures(engine, givens, way, pace)) as results,
+            closing(pictures(engine, givens, way, pace, "frame")) as results,
             _writing(scratches, clip, way.y, pace.most) as write,
         ):
             for made in results:

@@ -13,21 +13,6 @@ import pytest
 from i2i import video
 from i2i.images import ImageError
 
-EXACT = {".avi": "FFV1", ".mkv": "FFV1", ".mp4": "mp4v", ".mov": "mp4v", ".webm": "VP80"}
-"""A codec for each container that can be read; the first two keep every value."""
-
-
-def film(path: Path, frames: list[np.ndarray], rate: float = 12.5) -> Path:
-    """A video of these frames in RGB. Skips the test where this OpenCV lacks the codec."""
-    height, width = frames[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*EXACT[path.suffix]), rate, (width, height))
-    if not writer.isOpened():
-        pytest.skip(f"this OpenCV has no codec {EXACT[path.suffix]}")
-    for frame in frames:
-        writer.write(frame[..., ::-1])
-    writer.release()
-    return path
-
 
 def greys(number: int, height: int = 32, width: int = 48) -> list[np.ndarray]:
     """Frames that say which they are: each brighter than the one before."""
@@ -51,8 +36,8 @@ def overwritten(path: Path, mark: bytes, skip: int, content: bytes) -> Path:
 # Reading
 
 
-@pytest.mark.parametrize("suffix", EXACT)
-def test_every_frame_comes_once_in_order_at_the_rate_and_size_of_the_file(suffix, tmp_path) -> None:
+@pytest.mark.parametrize("suffix", sorted(video.SUFFIXES))
+def test_every_frame_comes_once_in_order_at_the_rate_and_size_of_the_file(suffix, tmp_path, film) -> None:
     path = film(tmp_path / f"a{suffix}", greys(10))
     with video.opened(path) as clip:
         assert (clip.rate, clip.height, clip.width, clip.count) == (12.5, 32, 48, 10)
@@ -61,13 +46,13 @@ def test_every_frame_comes_once_in_order_at_the_rate_and_size_of_the_file(suffix
     np.testing.assert_allclose(levels, [20 + 20 * n for n in range(10)], atol=6)
 
 
-def test_colours_are_not_swapped(tmp_path) -> None:
+def test_colours_are_not_swapped(tmp_path, film) -> None:
     red = np.zeros((32, 48, 3), np.uint8)
     red[..., 0] = 200
     np.testing.assert_array_equal(read(film(tmp_path / "a.mkv", [red] * 3)), [red] * 3)
 
 
-def test_a_clip_that_was_filmed_upright_is_upright(tmp_path) -> None:
+def test_a_clip_that_was_filmed_upright_is_upright(tmp_path, film) -> None:
     path = film(tmp_path / "a.mp4", greys(3))
     quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
     with video.opened(overwritten(path, b"tkhd", 40, quarter)) as clip:
@@ -76,8 +61,8 @@ def test_a_clip_that_was_filmed_upright_is_upright(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9, 0.99])
-@pytest.mark.parametrize("suffix", EXACT)
-def test_a_file_that_is_cut_off_is_an_error_that_names_it(suffix, share, tmp_path) -> None:
+@pytest.mark.parametrize("suffix", sorted(video.SUFFIXES))
+def test_a_file_that_is_cut_off_is_an_error_that_names_it(suffix, share, tmp_path, film) -> None:
     path = film(tmp_path / f"a{suffix}", greys(10))
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
@@ -85,18 +70,18 @@ def test_a_file_that_is_cut_off_is_an_error_that_names_it(suffix, share, tmp_pat
         read(path)
 
 
-def test_a_frame_that_cannot_be_decoded_is_named(tmp_path) -> None:
+def test_a_frame_that_cannot_be_decoded_is_named(tmp_path, film) -> None:
     noise = [np.random.default_rng(n).integers(0, 256, (32, 48, 3), np.uint8) for n in range(6)]
     path = film(tmp_path / "a.avi", noise)
     data = path.read_bytes()
     at = [n for n in range(len(data)) if data[n : n + 4] == b"00dc"][3]
     (length,) = struct.unpack("<I", data[at + 4 : at + 8])
     path.write_bytes(data[: at + 8] + b"\xff" * length + data[at + 8 + length :])
-    with pytest.raises(ImageError, match="frame [34] .*cannot be decoded"):  # a decoder may work on two at once
+    with pytest.raises(ImageError, match=r"frame [34] .*cannot be decoded"):  # a decoder may work on two at once
         read(path)
 
 
-def test_frames_that_are_announced_and_not_there_are_an_error(tmp_path, monkeypatch) -> None:
+def test_frames_that_are_announced_and_not_there_are_an_error(tmp_path, monkeypatch, film) -> None:
     path = film(tmp_path / "a.mp4", greys(5))
     with video.opened(path) as clip:
         clip.count = 6
@@ -104,7 +89,7 @@ def test_frames_that_are_announced_and_not_there_are_an_error(tmp_path, monkeypa
             list(clip.frames())
 
 
-def test_frames_that_an_edit_list_leaves_out_are_not_missed(tmp_path, monkeypatch) -> None:
+def test_frames_that_an_edit_list_leaves_out_are_not_missed(tmp_path, monkeypatch, film) -> None:
     path = film(tmp_path / "a.mp4", greys(5))
     with video.opened(path) as clip:
         clip.count = 6
@@ -115,7 +100,7 @@ def test_frames_that_an_edit_list_leaves_out_are_not_missed(tmp_path, monkeypatc
     assert "OPENCV_FFMPEG_CAPTURE_OPTIONS" not in os.environ
 
 
-def test_a_rate_that_varies_or_is_not_known_is_told(tmp_path) -> None:
+def test_a_rate_that_varies_or_is_not_known_is_told(tmp_path, film) -> None:
     with video.opened(film(tmp_path / "a.mkv", greys(10))) as clip:
         clip.rate = 50.0
         list(clip.frames())
@@ -131,7 +116,7 @@ def test_a_rate_that_varies_or_is_not_known_is_told(tmp_path) -> None:
         (lambda path: path.mkdir(), "it is a folder"),
         (lambda path: None, "there is no such file"),
         (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
-        (lambda path: film(path, greys(1)).write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99)), "no frame in it"),
+        (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99)), "no frame in it"),
     ],
     ids=["text", "zeros", "empty", "folder", "nothing", "device", "image"],
 )
@@ -149,14 +134,14 @@ def test_a_video_without_a_frame_is_an_error(tmp_path) -> None:
         read(tmp_path / "none.avi")
 
 
-def test_frames_that_are_too_large_are_refused(tmp_path) -> None:
+def test_frames_that_are_too_large_are_refused(tmp_path, film) -> None:
     path = film(tmp_path / "a.mkv", greys(2))
-    with pytest.raises(ImageError, match="48x32 pixels are over 0.001 megapixels"), video.opened(path, max_pixels=1000):
+    with pytest.raises(ImageError, match=r"48x32 pixels are over 0\.001 megapixels"), video.opened(path, max_pixels=1000):
         pass
 
 
 @pytest.mark.parametrize("name", [b"\xff.mp4", b"http:a.mp4", b"a%03d.mp4", b"a\nb.mp4", b"-y.mp4", b"a b'c.mp4"])
-def test_odd_names_are_read_and_written(name, tmp_path) -> None:
+def test_odd_names_are_read_and_written(name, tmp_path, film) -> None:
     path = tmp_path / os.fsdecode(name)
     try:
         path.write_bytes(film(tmp_path / "plain.mp4", greys(3)).read_bytes())
@@ -257,7 +242,7 @@ def test_where_sound_cannot_be_carried_over_the_frames_stay_and_a_word_says_so(f
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg program here")
-def test_the_frames_are_the_same_behind_ffmpeg(tmp_path) -> None:
+def test_the_frames_are_the_same_behind_ffmpeg(tmp_path, film) -> None:
     path, source = film(tmp_path / "a.mp4", greys(10)), film(tmp_path / "in.mp4", greys(3))
     before = read(path)
     assert video.add_sound(path, source) is None

@@ -99,7 +99,7 @@ class Tally:
         elif now - self.told >= EVERY:
             self.told = now
             of = f" of {count} ({done / count:.0%})" if count else ""
-            messages.say(f"{video}: frame {done}{of}  {done / (now - start):.1f} frames/s")
+            messages.say(f"{video}: frame {done}{of}  {(done - 1) / max(now - start, 1e-9):.1f} frames/s")
 
     def _tell(self) -> None:
         if self.bar:

@@ -242,7 +242,7 @@ def translate(
     from i2i.training.signals import Stop
     from i2i.watch import watched
 
-    with Stop() as stop, progress.Tally(sum(len(job.outputs) for job in jobs), out, as_json) as tally:
+    with Stop() as stop, progress.Tally(_total(jobs, freeze_norm and not watch), out, as_json) as tally:
 
         def work(jobs: Sequence["Job"]) -> Iterator["Record"]:
             doing = {"packing": packing, "reading": reading, "batch": batch, "workers": workers, "book": book, **how}
@@ -258,6 +258,13 @@ def translate(
     _end(tally, stop.signal, watch)
     if (model / CONFIG).is_file() and not as_json:  # a run, not a bare model
         messages.next_command(f"i2i show {shlex.quote(str(model))}")
+
+
+def _total(jobs: Sequence["Job"], freeze_norm: bool) -> int:
+    """How many outputs there will be, and a word where nothing is to be frozen."""
+    if freeze_norm and not any(job.is_video for job in jobs):
+        messages.say("note: --freeze-norm is for videos, and there is none; every image has statistics of its own")
+    return sum(len(job.outputs) for job in jobs)
 
 
 def _end(tally: progress.Tally, signal: int, watch: bool) -> None:
