@@ -1,21 +1,23 @@
 """The network on what was read: in batches, in halves of them where memory runs out, and huge images in tiles."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from i2i import noise
+from i2i import noise, norms
 from i2i.conversion import finish
 from i2i.data.reader import free_memory
 from i2i.errors import OutOfResources
 from i2i.images import Picture
 from i2i.items import Given, Way
 from i2i.method import Method, Style
+from i2i.norms import Statistics
 from i2i.tiles import bytes_per_pixel, largest_tile, tiled
 from i2i.training.precision import Precision, PrecisionName, choose_precision
 
@@ -25,6 +27,16 @@ Result = Tensor | np.ndarray
 
 LARGE = 2_000_000  # pixels: below, nobody needs to ask how much memory there is
 LEAST = 128  # pixels a side: smaller tiles would be nearly all margin
+
+
+class HasGiven(Protocol):
+    """What waits for the network; with None for nothing to compute."""
+
+    @property
+    def given(self) -> Given | None: ...
+
+
+AnyItem = TypeVar("AnyItem", bound=HasGiven)
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,23 @@ class Engine:
             return 8
         return 4 if way.accepts.stride > 16 else 1
 
+    def batches(self, items: Iterable[AnyItem], most: int, pixels: float) -> Iterator[list[AnyItem]]:
+        """Neighbours, at most `most`, those with something to compute all of one kind and of so many pixels in all."""
+        batch: list[AnyItem] = []
+        for item in items:
+            real = [other.given for other in batch if other.given]
+            if real and item.given:
+                full = (len(real) + 1) * item.given.pixels > min(pixels, self.pixels)
+                if full or not real[0].fits(item.given):
+                    yield batch
+                    batch = []
+            batch.append(item)
+            if len(batch) == most:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
     def outputs(self, batch: list[Given], way: Way) -> list[Computed]:
         """What becomes of images that can share a batch. Where memory runs out, halves are tried, and tiles at last."""
         side = self._side(batch[0], way)
@@ -86,15 +115,22 @@ class Engine:
             return [Computed(each) for each in zip(*[sample.float() for sample in samples], strict=True)]
 
     def _samples(self, x: Tensor, batch: list[Given], way: Way, instances: Tensor | None) -> list[Tensor]:
-        """In one pass where the method has one; but with noise, of which each has its own, one after the other."""
-        styles, (height, width) = batch[0].styles, x.shape[2:]
-        if batch[0].noise is None:
+        """In one pass where the method has one; one after the other where each has noise or statistics of its own."""
+        styles, rows, columns = batch[0].styles, slice(0, x.shape[2]), slice(0, x.shape[3])
+        if batch[0].noise is None and way.statistics is None:
             return self.method.samples(x, styles, reverse=way.reverse, instances=instances)
         samples = []
-        for seeds, style in zip(zip(*[given.noise or () for given in batch], strict=True), styles, strict=True):
-            with noise.drawn(self.method, seeds, slice(0, height), slice(0, width)):
+        for number, style in enumerate(styles):
+            known = norms.kept(self.method, way.statistics[number]) if way.statistics else nullcontext()
+            with known, noise.drawn(self.method, _seeds(batch, number), rows, columns):
                 samples.append(self.method.translate(x, reverse=way.reverse, instances=instances, style=style))
         return samples
+
+    def statistics(self, given: Given, way: Way) -> list[Statistics]:
+        """What the norms ask about this image, in each of its styles: as the `statistics` of a way it holds for others."""
+        found: list[Statistics] = [{} for _ in given.styles]
+        self.outputs([given], replace(way, statistics=found))
+        return found
 
     # Tiles
 
@@ -142,7 +178,8 @@ class Engine:
         def translate(rows: slice, columns: slice) -> Tensor:
             return self._crop(given, way, number, rows, columns)
 
-        for piece_rows, piece_columns, piece in tiled(translate, (height, width), way.accepts, side, self.method):
+        known = way.statistics[number] if way.statistics else None
+        for piece_rows, piece_columns, piece in tiled(translate, (height, width), way.accepts, side, self.method, known):
             if not piece.isfinite().all():
                 return piece[0]
             (to_rows, own_rows), (to_columns, own_columns) = _overlap(piece_rows, rows), _overlap(piece_columns, columns)
@@ -151,9 +188,12 @@ class Engine:
 
     def _crop(self, given: Given, way: Way, number: int, rows: slice, columns: slice) -> Tensor:
         """What the network makes of a part of the image as if it were all, (1, C, h, w), in the style of that number."""
-        seeds = None if given.noise is None else given.noise[number : number + 1]
         x = given.padded.scale.to_float(self.moved([given.padded.values[rows, columns]])).contiguous()
-        with torch.inference_mode(), self._fitting(given).autocast(), noise.drawn(self.method, seeds, rows, columns):
+        with (
+            torch.inference_mode(),
+            self._fitting(given).autocast(),
+            noise.drawn(self.method, _seeds([given], number), rows, columns),
+        ):
             instances = None if given.instances is None else self.moved([given.instances[rows, columns]])
             style = given.styles[number]
             return self.method.translate(x, reverse=way.reverse, instances=instances, style=style).float()
@@ -183,6 +223,11 @@ class Engine:
     def _clear(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _seeds(batch: list[Given], number: int) -> list[int] | None:
+    """Of the dropout noise of each image, in the style of that number."""
+    return None if batch[0].noise is None else [given.noise[number] for given in batch if given.noise]
 
 
 def _divisible(given: Given) -> bool:

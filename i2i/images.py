@@ -68,7 +68,7 @@ class Picture:
 
 def header(path: Path, *, max_pixels: int = MAX_PIXELS) -> Header:
     """What is in the file, without decoding it. Raises `ImageError` for what is no image, or has too many pixels."""
-    with _blaming(path), _opened(path) as file:
+    with blaming(path), opened(path) as file:
         return describe(file, max_pixels)
 
 
@@ -77,7 +77,7 @@ def read(source: Path | bytes, *, max_pixels: int = MAX_PIXELS, metadata: bool =
 
     With `metadata` it comes with what else is in the file.
     """
-    with _blaming(source), _opened(source) as file:
+    with blaming(source), opened(source) as file:
         found = describe(file, max_pixels)
         file.seek(0)
         data = file.read()
@@ -98,7 +98,7 @@ def read_ids(
     With a `palette`, colours become their position in it, and `OUTSIDE` if they have none. Raises ImageError for colours
     without a palette, alpha, floats, and formats that do not keep every value.
     """
-    with _blaming(source), _opened(source) as file:
+    with blaming(source), opened(source) as file:
         found = describe(file, max_pixels)
         file.seek(0)
         stored = indices(file.read(), found, by_colour=palette is not None)
@@ -188,7 +188,7 @@ def nearest(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @contextmanager
-def _blaming(source: Path | bytes) -> Iterator[None]:
+def blaming(source: Path | bytes) -> Iterator[None]:
     """Turn every failure inside into an `ImageError` that names the file.
 
     Everything is caught, since the decoders raise nearly every kind of exception on damaged files.
@@ -209,7 +209,7 @@ def _blaming(source: Path | bytes) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[BinaryIO]:
+def opened(source: Path | bytes) -> Iterator[BinaryIO]:
     """The file for reading. Folders are refused by name, and pipes and devices before they can make us wait."""
     if isinstance(source, bytes):
         yield io.BytesIO(source)

@@ -1,4 +1,4 @@
-"""Which images: what files, folders, patterns and lists of files stand for, and the part of them that one process does."""
+"""Which images and videos: what files, folders, patterns and lists stand for, and the part of them that one process does."""
 
 import hashlib
 import os
@@ -7,20 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from i2i import images
+from i2i import images, video
 from i2i.data.folders import image_files, natural
 from i2i.errors import NothingDone, UserError
 
+SUFFIXES = images.SUFFIXES | video.SUFFIXES
 JUNK = ("Thumbs.db", "desktop.ini", ".DS_Store")
 
 
 @dataclass(frozen=True)
 class Input:
-    """One image; `relative` is its place in the tree under the output. `folder` is the whole folder that it was found in."""
+    """One image or video; `relative` is its place in the tree under the output, `folder` the whole folder it was found in."""
 
     path: Path
     relative: Path
     folder: Path | None = None
+
+    @property
+    def is_video(self) -> bool:
+        return video.is_video(self.path)
 
 
 def find(given: Sequence[str | Path]) -> list[Input]:
@@ -30,7 +35,7 @@ def find(given: Sequence[str | Path]) -> list[Input]:
     """
     inputs = [input for text in given for input in _inputs(text)]
     if not inputs:
-        raise NothingDone(f"there is no image in {_several(given)}", f"known are {' '.join(sorted(images.SUFFIXES))}")
+        raise NothingDone(f"there is no image in {_several(given)}", f"known are {' '.join(sorted(SUFFIXES))}")
     return _each_once(inputs)
 
 
@@ -53,7 +58,7 @@ def _inputs(text: str | Path) -> list[Input]:
     """What a path or a pattern stands for. A file whose name looks like a pattern is a file."""
     path = Path(text)
     if path.is_dir():
-        return [Input(file, file.relative_to(path), path) for file in image_files(path)]
+        return [Input(file, file.relative_to(path), path) for file in image_files(path, SUFFIXES)]
     if os.path.lexists(path):
         return [Input(path, Path(path.name))]
     if any(mark in str(text) for mark in "*?["):
@@ -62,7 +67,7 @@ def _inputs(text: str | Path) -> list[Input]:
 
 
 def _matches(pattern: Path) -> list[Input]:
-    """Images that fit the pattern, hidden ones left out. The tree starts at the first folder that is itself a pattern.
+    """What fits the pattern, hidden files left out. The tree starts at the first folder that is itself a pattern.
 
     Path.glob does not follow links to folders with `**`, so loops of links end.
     """
@@ -71,7 +76,7 @@ def _matches(pattern: Path) -> list[Input]:
     found = sorted((f.relative_to(root) for f in root.glob(rest)), key=lambda f: natural(str(f)))
     shown = [f for f in found if not any(part.startswith(".") for part in f.parts)]
     whole = root if "**" in rest else None
-    return [Input(root / f, f, whole) for f in shown if f.suffix.lower() in images.SUFFIXES and not (root / f).is_dir()]
+    return [Input(root / f, f, whole) for f in shown if f.suffix.lower() in SUFFIXES and not (root / f).is_dir()]
 
 
 def _content(source: str | Path) -> bytes:

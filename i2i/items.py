@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from i2i import atomic, conversion, images, masks, movies, naming
 from i2i.conversion import KEPT, Alpha, Padded
@@ -21,9 +22,10 @@ from i2i.images import ImageError, Picture
 from i2i.masks import Masking, Paste
 from i2i.method import Accepts, Style
 from i2i.naming import Job, Output
+from i2i.norms import Statistics
 from i2i.styles import TYPICAL, Styles, alike
 
-AnySource = str | Path | bytes | Image.Image | np.ndarray | Picture
+AnySource = str | Path | bytes | Image.Image | np.ndarray | Picture | Tensor
 THINGS = Domain(channels=1, labels=True, high=255)  # stands for instance maps: ids too, but of no classes
 DOUBLE = "translated whole, though the model was trained on halves of side-by-side images and it is twice as wide as high"
 
@@ -32,7 +34,7 @@ DOUBLE = "translated whole, though the model was trained on halves of side-by-si
 class Record:
     """What became of one output; the fields are those of the JSON log. `ms` is the time spent on it alone.
 
-    `annotations` are the files that were copied to lie beside it.
+    `frames` is the number of them in a video. `annotations` are the files that were copied to lie beside it.
     """
 
     input: Path
@@ -42,6 +44,7 @@ class Record:
     hint: str | None = None
     width: int | None = None
     height: int | None = None
+    frames: int | None = None
     ms: float | None = None
     notes: tuple[str, ...] = ()
     annotations: tuple[Path, ...] = ()
@@ -71,7 +74,8 @@ PLAIN = Reading()
 class Way:
     """One direction through a model: x goes in, y comes out, in some `styles`.
 
-    `instances`: ids of single things go in too. `from_halves`: it was trained on halves of double images.
+    `instances`: ids of single things go in too. `from_halves`: it was trained on halves of double images. `statistics`: what
+    the norms use instead of those of each image, for each style; what is not known yet is added from the next image.
     """
 
     x: Domain
@@ -82,6 +86,7 @@ class Way:
     instances: bool
     styles: Styles = TYPICAL
     reading: Reading = PLAIN
+    statistics: Sequence[Statistics] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +130,9 @@ class Item:
 
 
 def opened(source: Any, x: Domain, reading: Reading = PLAIN) -> Any:
-    """The same; of a file, or of its bytes, the picture that it holds, or the ids."""
+    """The same; of a file, or of its bytes, the picture that it holds, or the ids; of a tensor of whole numbers the array."""
+    if isinstance(source, Tensor) and (x.labels or not source.is_floating_point()):
+        return _array(source)
     if not isinstance(source, (str, Path, bytes)):
         return source
     file, limit = Path(source) if isinstance(source, str) else source, reading.max_pixels
@@ -141,6 +148,11 @@ def ready(
     x, y, accepts, reading, paste = way.x, way.y, way.accepts, way.reading, None
     if x.labels:
         padded = conversion.prepare_ids(conversion.as_ids(source, x), x, y, accepts)
+    elif isinstance(source, Tensor):
+        if reading.masking:
+            raise ImageError("a tensor of floats has no pixels that could stay as they are outside of a mask", "give uint8")
+        values, scale = scaled(source, x)
+        padded = Padded(*_framed(values, scale, accepts), y.dtype, None, ())
     else:
         picture = conversion.as_picture(source, x)
         shown = reading.alpha.of(picture)
@@ -148,6 +160,31 @@ def ready(
         if reading.masking:
             paste = masks.paste(picture, shown, mask, reading.masking, x, padded.dtype, reading.max_pixels)
     return Given(padded, styles, None if instances is None else _padded_alike(instances, padded, accepts), paste)
+
+
+def scaled(source: Any, domain: Domain) -> tuple[np.ndarray, Domain]:
+    """The values (H, W, C) of what was opened, and what they are: as the domain has them, or those of a tensor in [-1, 1]."""
+    if not isinstance(source, Tensor):
+        return domain.conform(conversion.as_picture(source, domain)), domain
+    array = _array(source).astype(np.float32)
+    if not (np.abs(array) <= 1.001).all():  # a resampled image may overshoot, but 0 to 255 is another scale
+        raise ImageError("a tensor of floats has values outside of [-1, 1]", "scale it, or give uint8")
+    scale = Domain(channels=domain.channels, dtype="float32", low=-1, high=1)
+    return scale.conform(Picture(array)), scale
+
+
+def _array(image: Tensor) -> np.ndarray:
+    """image: (C, H, W) -> (H, W, C)."""
+    if image.ndim != 3 or not image.numel():
+        what = f"a tensor of {str(image.dtype).removeprefix('torch.')} with the shape {tuple(image.shape)}"
+        raise ImageError(f"{what} is no image", "(C, H, W), uint8 or float in [-1, 1]; a batch is given as iter(batch)")
+    image = image.detach().permute(1, 2, 0).cpu()
+    return (image.float() if image.is_floating_point() else image).numpy()
+
+
+def _framed(values: np.ndarray, scale: Domain, accepts: Accepts) -> tuple[np.ndarray, Domain, slice, slice]:
+    values, rows, columns = conversion.padded(values, accepts)
+    return values, scale, rows, columns
 
 
 def _padded_alike(instances: Any, padded: Padded, accepts: Accepts) -> np.ndarray:
@@ -179,13 +216,18 @@ def read(job: Job, way: Way) -> Item:
     return item
 
 
+def missing(job: Job, way: Way) -> tuple[Sequence[Style | None], Sequence[int] | None]:
+    """The styles and the noise of those outputs that are not there yet; of a movie all."""
+    styles, noise = way.styles.of(job.relative), way.styles.noise(job.relative)
+    if way.styles.movie:
+        return styles, noise
+    wanted = [not output.there for output in job.outputs]
+    return [*compress(styles, wanted)], noise and [*compress(noise, wanted)]
+
+
 def _read_all(job: Job, way: Way) -> Given:
     source, instances = opened(job.input, way.x, way.reading), opened(job.instances, THINGS, way.reading)
-    styles, noise = way.styles.of(job.relative), way.styles.noise(job.relative)
-    file = naming.KINDS[job.outputs[0].path.suffix.lower()]
-    if not way.styles.movie:
-        missing = [not output.there for output in job.outputs]
-        styles, noise = [*compress(styles, missing)], noise and [*compress(noise, missing)]
+    (styles, noise), file = missing(job, way), naming.KINDS[job.outputs[0].path.suffix.lower()]
     with naming_file(job):
         if way.instances and instances is None:
             raise ImageError("it has no instance map", "one lies beside the others, under the name of the label map")

@@ -2,15 +2,14 @@
 
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from PIL import Image
 
-from i2i import atomic, images
+from i2i import atomic, images, video
 from i2i.encoders import USUAL, Format, Packing
 from i2i.images import ImageError, Picture
 
@@ -47,20 +46,18 @@ def _gif(frames: np.ndarray, alpha: bool, packing: Packing) -> bytes:
     return file.getvalue()
 
 
-def _mp4(frames: np.ndarray, alpha: bool, packing: Packing) -> bytes:
-    """frames: (T, H, W, C) uint8. Sides become even, as the format demands: an odd one repeats its last pixel."""
-    _, height, width, channels = frames.shape
-    frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    turn = cv2.COLOR_RGB2BGR if channels == 3 else cv2.COLOR_GRAY2BGR
-    with tempfile.TemporaryDirectory() as folder:  # OpenCV writes to names only, and not to all that people have
-        file = Path(folder, "movie.mp4")
-        writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), RATE, frames.shape[2:0:-1])
-        for frame in frames:
-            writer.write(cv2.cvtColor(frame, turn))
-        writer.release()
-        if not file.is_file() or not file.stat().st_size:
-            raise ImageError(f"this OpenCV cannot write MP4 of {width}x{height} pixels", "--format gif can be written")
-        return file.read_bytes()
+def _filmed(suffix: str) -> Callable[[np.ndarray, bool, Packing], bytes]:
+    def encode(frames: np.ndarray, alpha: bool, packing: Packing) -> bytes:
+        """frames: (T, H, W, C) uint8."""
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, f"movie{suffix}")
+            with video.written(file, RATE, frames.shape[1:3]) as add:
+                for frame in frames:
+                    add(frame if frame.shape[2] == 3 else np.repeat(frame, 3, axis=2))
+            return file.read_bytes()
+
+    return encode
 
 
-MOVIES = {".gif": Format("GIF", ("uint8",), False, _gif), ".mp4": Format("MP4", ("uint8",), False, _mp4)}
+VIDEOS = {suffix: Format(suffix[1:].upper(), ("uint8",), False, _filmed(suffix)) for suffix in video.CODECS}
+MOVIES = {".gif": Format("GIF", ("uint8",), False, _gif)} | VIDEOS

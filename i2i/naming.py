@@ -8,18 +8,19 @@ from pathlib import Path
 from string import Formatter
 from typing import Literal
 
-from i2i import atomic, images
+from i2i import atomic, images, video
 from i2i.data.folders import Source, beside, image_files
 from i2i.domain import Domain
 from i2i.encoders import FORMATS, Format
 from i2i.errors import UserError, meant
-from i2i.inputs import Input, Shard
-from i2i.movies import MOVIES
+from i2i.inputs import SUFFIXES, Input, Shard
+from i2i.movies import MOVIES, VIDEOS
 
 FormatName = Literal["keep", "png", "jpg", "webp", "tiff", "bmp", "gif", "mp4"]
 Existing = Literal["refuse", "skip", "overwrite"]
 UNTOUCHED = "choose another --out: inputs are never changed"
 TWICE = "translate the folder that holds both, or use two commands with different --out"
+MANY = "--interpolate 8 --samples 4 makes many of each input"
 FIELDS = ("stem", "ext", "model", "index", "sample")
 KINDS = FORMATS | MOVIES
 
@@ -39,7 +40,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Job:
-    """One image and what becomes of it. `relative` is its place in the tree; `notes` are words about its outputs' names."""
+    """One image or video and what becomes of it. `relative` is its place in the tree; `notes` are words on outputs' names."""
 
     input: Path
     relative: Path
@@ -52,6 +53,10 @@ class Job:
     def skip(self) -> bool:
         """Whether there is nothing to translate."""
         return all(output.there for output in self.outputs)
+
+    @property
+    def is_video(self) -> bool:
+        return video.is_video(self.input)
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,7 @@ def plan(
     UserError where two files would get one name, where one would touch an input, and where outputs exist that may be neither
     skipped nor replaced.
     """
+    _refuse_for_videos(inputs, movie, compare)
     outputs = _outputs(inputs, out, y, format, KINDS if movie else FORMATS, template, count)
     notes, noted = _notes(out, y, format), _annotations(inputs) if annotations else {}
     jobs = [
@@ -192,15 +198,18 @@ def _outputs(
     count: int | None,
 ) -> list[list[Path]]:
     """The outputs of each input. Raises UserError for a kind of file that cannot hold the values of `y`."""
-    if format not in (None, "keep") and f".{format}" not in kinds:
-        raise UserError(f"one image is no {KINDS[f'.{format}'].name}", "--interpolate 8 --samples 4 makes many of each input")
+    only_videos = all(input.is_video for input in inputs)
+    if format not in (None, "keep") and f".{format}" not in (VIDEOS if only_videos else kinds):
+        what, hint = ("video", "leave --format out") if only_videos else ("image", MANY)
+        raise UserError(f"one {what} is no {KINDS[f'.{format}'].name}", hint)
     if one_file := _is_file_name(out):
-        _check_one_file(out, inputs, format, kinds, template)
+        _check_one_file(out, inputs, format, VIDEOS if only_videos else kinds, template)
     suffixes = [out.suffix if one_file else suffix(input.path, y, format) for input in inputs]
     for kind in {suffix.lower() for suffix in suffixes}:
         if not _holds(kind, y):
             what = f"{y.dtype} with {y.channels} channels"
-            raise UserError(f"{KINDS[kind].name} cannot hold the model's output ({what})", "--format tiff can")
+            hint = "translate the frames as images" if kind in VIDEOS else "--format tiff can"
+            raise UserError(f"{KINDS[kind].name} cannot hold the model's output ({what})", hint)
     numbers: list[int | None] = [None] if count is None else [*range(count)]
     if one_file:
         return [[out.parent / AS_INPUTS.name(out.stem, out.suffix, 0, number) for number in numbers]]
@@ -208,7 +217,12 @@ def _outputs(
 
 
 def suffix(path: Path, y: Domain, format: FormatName | None) -> str:
-    """The kind of file for the translation of an image, where only a `format` is asked for, or nothing."""
+    """The kind of file for the translation of an image, where only a `format` is asked for, or nothing.
+
+    A video stays one of its kind where that can be written; a format of images is not meant for it.
+    """
+    if video.is_video(path):
+        return path.suffix if path.suffix.lower() in VIDEOS and format != "mp4" else ".mp4"
     if format == "keep" and path.suffix.lower() in images.WRITABLE:
         return path.suffix
     if format in (None, "keep"):
@@ -228,7 +242,7 @@ def _notes(out: Path, y: Domain, format: FormatName | None) -> tuple[str, ...]:
 
 
 def _is_file_name(out: Path) -> bool:
-    return out.suffix.lower() in images.SUFFIXES | MOVIES.keys() and not out.is_dir()
+    return out.suffix.lower() in SUFFIXES | MOVIES.keys() and not out.is_dir()
 
 
 def _check_one_file(
@@ -282,11 +296,11 @@ def _refuse_one_name_for_two(inputs: Sequence[Input], names: list[list[Path]], t
 
 
 def _annotations(inputs: Iterable[Input]) -> dict[Path, list[Path]]:
-    """For each image every file beside it that has its stem and is no image."""
+    """For each image every file beside it that has its stem and is no image or video."""
     found: dict[Path, list[Path]] = {}
     for folder in {input.path.parent for input in inputs}:
         try:
-            files = sorted(f for f in folder.iterdir() if f.suffix.lower() not in images.SUFFIXES and f.is_file())
+            files = sorted(f for f in folder.iterdir() if f.suffix.lower() not in SUFFIXES and f.is_file())
         except FileNotFoundError:
             continue  # what a list names need not be there
         except OSError as error:
@@ -325,6 +339,14 @@ def _place(path: Path) -> str:
 
 
 # Refusals
+
+
+def _refuse_for_videos(inputs: Sequence[Input], movie: bool, compare: bool) -> None:
+    found = next((input.path for input in inputs if input.is_video), None)
+    if found and (movie or compare):
+        what = "the frames of another movie" if movie else "beside its output in one picture"
+        hint = f"leave --{'interpolate' if movie else 'compare'} out, or name the images alone"
+        raise UserError(f"the video '{found}' cannot be shown {what}", hint)
 
 
 def _refuse_touching_inputs(inputs: Sequence[Input], jobs: list[Job], out: Path) -> None:

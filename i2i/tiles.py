@@ -7,17 +7,16 @@ such norms takes L + 1 passes, on average half as deep as the network.
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from i2i import norms
 from i2i.method import Accepts
-from i2i.networks.layers import image_norms
+from i2i.norms import Moments, Statistics
 
 Translate = Callable[[slice, slice], Tensor]
 """Rows and columns of an image -> what the network makes of that crop alone, (B, C, rows, columns); B is 1."""
@@ -47,15 +46,22 @@ class Tile(NamedTuple):
         return x[..., self.rows.within(x.shape[-2]), self.columns.within(x.shape[-1])]
 
 
-def tiled(translate: Translate, size: tuple[int, int], accepts: Accepts, tile: int, network: nn.Module) -> Iterator[Piece]:
+def tiled(
+    translate: Translate,
+    size: tuple[int, int],
+    accepts: Accepts,
+    tile: int,
+    network: nn.Module,
+    known: Statistics | None = None,
+) -> Iterator[Piece]:
     """Translate an image of `size` (height, width; both as in `accepts`) in tiles of `tile` pixels a side, from top to bottom.
 
     The pieces cover the image once. `network` holds the norms that `translate` uses, in eval mode. A tile is a multiple of
     the stride, at least one. Exact where `accepts.halo` says how far an input reaches; else the margins of the tiles fade into
-    each other, and only the statistics are those of the whole image.
+    each other, and only the statistics are those of the whole image. What is `known` of these is used, and the rest added.
     """
     tiles = grid(size, _on_grid(tile, accepts.stride), _margin(tile, accepts))
-    outputs = _translated(translate, tiles, network)
+    outputs = _translated(translate, tiles, network, known)
     if accepts.halo is None:
         return _blended(outputs)
     return ((tile.rows.kept, tile.columns.kept, tile.cropped(y)) for tile, y in outputs)
@@ -110,22 +116,6 @@ def _on_grid(pixels: int, stride: int) -> int:
 # The statistics of the whole image
 
 
-class Moments(NamedTuple):
-    """Mean and variance of `number` values of each channel of a map, (C,), or of all its channels, (1,); float64 on the CPU."""
-
-    number: int
-    mean: Tensor
-    variance: Tensor
-
-
-def joined(a: Moments, b: Moments) -> Moments:
-    """The moments of all values from those of two parts: the variance within the parts, and that of their means."""
-    number, apart = a.number + b.number, b.mean - a.mean
-    share = b.number / number
-    variance = a.variance + share * (b.variance - a.variance) + share * (1 - share) * apart**2
-    return Moments(number, a.mean + share * apart, variance)
-
-
 class _Unknown(Exception):
     """The network has come to a norm whose statistics are not known. Raised, since nothing behind it can be computed yet."""
 
@@ -133,57 +123,33 @@ class _Unknown(Exception):
         self.norm, self.moments = norm, moments
 
 
-def _translated(translate: Translate, tiles: list[Tile], network: nn.Module) -> Iterator[tuple[Tile, Tensor]]:
-    """What `translate` makes of all that each tile sees, with the statistics of the whole image."""
-    if len(tiles) == 1:
+def _translated(
+    translate: Translate, tiles: list[Tile], network: nn.Module, known: Statistics | None
+) -> Iterator[tuple[Tile, Tensor]]:
+    """What `translate` makes of all that each tile sees, with the statistics of the whole image, or those that are known."""
+    if len(tiles) == 1 and known is None:
         yield tiles[0], translate(tiles[0].rows.seen, tiles[0].columns.seen)
         return
-    known: dict[nn.Module, Moments] = {}
+    known = {} if known is None else known
     while True:
-        found: dict[nn.Module, Moments] = {}
+        found: Statistics = {}
         for tile in tiles:
             try:
-                with _statistics(network, known, tile):
+                with norms.given(network, known, partial(_measured, tile)):
                     output = translate(tile.rows.seen, tile.columns.seen)
             except _Unknown as unknown:  # not kept: it holds on to all maps that were computed
                 norm, moments = unknown.norm, unknown.moments
-                found[norm] = joined(found[norm], moments) if norm in found else moments
+                found[norm] = norms.joined(found[norm], moments) if norm in found else moments
             else:
                 yield tile, output
         if not found:
             return
-        known |= found
+        known.update(found)
 
 
-@contextmanager
-def _statistics(network: nn.Module, known: dict[nn.Module, Moments], tile: Tile) -> Iterator[None]:
-    """Norms with known statistics use these; others measure theirs on the kept part of the tile."""
-    norms = image_norms(network)
-    for norm in norms:
-        norm.forward = partial(_normalised, norm, known[norm]) if norm in known else partial(_measured, norm, tile)
-    try:
-        yield
-    finally:
-        for norm in norms:
-            del norm.forward
-
-
-def _normalised(norm: Any, by: Moments, x: Tensor) -> Tensor:
-    weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
-    mean, variance = (values.to(_wide(x)).to(x.device).expand(x.shape[1]) for values in (by.mean, by.variance))
-    with torch.autocast(x.device.type, enabled=False):
-        return functional.batch_norm(x, mean, variance, weight, bias, eps=norm.eps)
-
-
-def _measured(norm: nn.Module, tile: Tile, x: Tensor) -> Tensor:
-    kept = tile.cropped(x).to(_wide(x))
-    sides = (0, 1, 2, 3) if isinstance(norm, nn.GroupNorm) else (0, 2, 3)
-    variance, mean = (values.reshape(-1).cpu().double() for values in torch.var_mean(kept, sides, correction=0))
-    raise _Unknown(norm, Moments(kept.numel() // len(mean), mean, variance))
-
-
-def _wide(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
+def _measured(tile: Tile, norm: nn.Module, x: Tensor) -> Tensor:
+    """The kept part of the tile counts."""
+    raise _Unknown(norm, norms.moments(norm, tile.cropped(x)))
 
 
 # Blending, where tiles cannot be exact

@@ -7,23 +7,41 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, get_args, overload
 
 import torch
 
-from i2i import images, inputs, models, naming
-from i2i.conversion import Alpha, as_picture
+from i2i import footage, images, inputs, models, naming
+from i2i.conversion import Alpha
 from i2i.encoders import FORMATS, TIFF, USUAL, Format, Packing
 from i2i.engine import Engine, Tile
 from i2i.errors import UserError
+from i2i.footage import Pace, Told
 from i2i.images import MAX_PIXELS, ImageError, Picture
-from i2i.items import PLAIN, THINGS, AnySource, Item, Reading, Record, Way, naming_file, opened, read, ready, write
+from i2i.items import (
+    PLAIN,
+    THINGS,
+    AnySource,
+    Given,
+    Item,
+    Reading,
+    Record,
+    Way,
+    naming_file,
+    opened,
+    read,
+    ready,
+    scaled,
+    shown,
+    write,
+)
 from i2i.logbook import NOTHING, Logbook
 from i2i.masks import ALPHA, FEATHER, Masking, require_alike
 from i2i.method import Style
 from i2i.naming import AS_INPUTS, Existing, FormatName, Job, Template
-from i2i.networks.layers import NormStats, with_running_statistics
+from i2i.networks.layers import NormStats, image_norms, with_running_statistics
 from i2i.noise import require as require_noise
 from i2i.styles import TYPICAL, Styles, drawn, noisy
 from i2i.training.precision import PrecisionName, choose_device
@@ -81,7 +99,8 @@ class Translator:
         halves, instances = model.config.data.layout == "side-by-side", x.instances and "instances" in model.method.reads
         return Way(x, y, model.method.accepts(), reverse, halves, instances, styles, reading)
 
-    def translate(
+    @overload
+    def translate(  # type: ignore[overload-overlap]  # names, bytes and arrays are iterable too, and are images all the same
         self,
         source: AnySource,
         *,
@@ -92,19 +111,62 @@ class Translator:
         feather: int = FEATHER,
         noise: int | None = None,
         reading: Reading = PLAIN,
-    ) -> Picture:
-        """Translate one image: a file or its bytes, Pillow's, an array of (H, W) or (H, W, C), or a Picture.
+    ) -> Picture: ...
 
-        Arrays are of uint8, uint16 or float32. A label map is given in the same ways, and `instances` with it where the model
-        needs them; and a `mask`, white where the image is to change, or "alpha" for its own alpha channel. A `style` is one of
-        `draw_styles` or `encode_style`, and `noise` the seed of dropout noise. The result has the size of the source and the
-        deeper type of the source's and the model's. Raises ImageError.
+    @overload
+    def translate(
+        self,
+        source: Iterable[AnySource],
+        *,
+        direction: Direction | None = None,
+        style: Style | None = None,
+        mask: AnySource | None = None,
+        feather: int = FEATHER,
+        noise: int | None = None,
+        reading: Reading = PLAIN,
+        batch: int | None = None,
+        freeze_norm: bool = False,
+    ) -> Iterator[Picture]: ...
+
+    def translate(
+        self,
+        source: AnySource | Iterable[AnySource],
+        *,
+        direction: Direction | None = None,
+        style: Style | None = None,
+        instances: AnySource | None = None,
+        mask: AnySource | None = None,
+        feather: int = FEATHER,
+        noise: int | None = None,
+        reading: Reading = PLAIN,
+        batch: int | None = None,
+        freeze_norm: bool = False,
+    ) -> Picture | Iterator[Picture]:
+        """Translate one image: a file or its bytes, Pillow's, an array of (H, W) or (H, W, C), a tensor, or a Picture.
+
+        Arrays are of uint8, uint16 or float32; tensors are (C, H, W), of uint8 or floats in [-1, 1]. A label map is given in
+        the same ways, and `instances` with it where the model needs them; and a `mask`, white where the image is to change, or
+        "alpha" for its own alpha channel. A `style` is one of `draw_styles` or `encode_style`, and `noise` the seed of dropout
+        noise. The result has the size of the source and the deeper type of the source's and the model's.
+
+        An iterable of these gives an iterator of their results, which takes and computes a `batch` whenever the next one is
+        asked for; all have the same style, noise and mask. With `freeze_norm` norms use the statistics of the first image for
+        all. Raises ImageError.
         """
         styles = Styles(lambda name: [style])
         if noise is not None:
             styles = self._noisy(styles, noise)
         way = self.way(direction, styles, replace(reading, masking=Masking.of(mask, feather)))
-        return self._translated(source, way, instances, mask, TIFF)
+        if isinstance(source, get_args(AnySource)) or not isinstance(source, Iterable):
+            return self._translated(source, way, instances, mask, TIFF)  # type: ignore[arg-type]
+        if instances is not None:
+            raise UserError("instance maps go with one label map, not with an iterable", "translate them one by one")
+        return self._each(source, way, mask, self._pace(way, batch, freeze_norm))
+
+    def _each(self, sources: Iterable[Any], way: Way, mask: AnySource | None, pace: Pace) -> Iterator[Picture]:
+        _refuse_instances(way, None)
+        givens = (_nth(number, source, way, mask) for number, source in enumerate(sources, 1))
+        return (made[0] for made in footage.pictures(self.engine, givens, way, pace))
 
     def translate_bytes(
         self,
@@ -135,12 +197,28 @@ class Translator:
         mask: AnySource | None,
         file: Format,
     ) -> Picture:
-        """The first of the way's styles."""
         _refuse_instances(way, instances)
-        styles, noise = way.styles.of(Path())[:1], way.styles.noise(Path())
-        given = ready(opened(source, way.x, way.reading), opened(instances, THINGS, way.reading), way, styles, file, mask)
-        given = replace(given, noise=noise and noise[:1])
+        given = _given(source, way, mask, instances, file)
         return self.engine.outputs([given], way)[0].pictures(given, way)[0]
+
+    def translate_raw(
+        self,
+        stream: BinaryIO,
+        size: tuple[int, int],
+        *,
+        direction: Direction | None = None,
+        styles: Styles = TYPICAL,
+        mask: AnySource | None = None,
+        feather: int = FEATHER,
+        batch: int | None = None,
+        freeze_norm: bool = False,
+    ) -> Iterator[bytes]:
+        """Frames of rgb24, as `ffmpeg -f rawvideo` writes and takes them, to as many of the same size, (width, height)."""
+        way = self.way(direction, styles, Reading(masking=Masking.of(mask, feather)))
+        if (way.y.dtype, way.y.channels) not in (("uint8", 1), ("uint8", 3)):
+            raise UserError(f"the model's output ({way.y}) is no rgb24", "translate images, whose files can hold it")
+        made = self._each(footage.raw(stream, *size), way, mask, self._pace(way, batch, freeze_norm))
+        return (shown(picture.array, way.y).tobytes() for picture in made)
 
     def draw_styles(self, count: int, seed: int = 0) -> list[Style]:
         """`count` styles for `translate`, the same for the same seed. Raises UserError where the model has none."""
@@ -149,8 +227,8 @@ class Translator:
     def encode_style(self, source: AnySource) -> Style:
         """The style of an image of the output side, of any size. Raises UserError where the model cannot tell it."""
         y = self.model.y
-        values = y.conform(as_picture(opened(source, y), y))
-        return self.engine.style_of(y.to_float(self.engine.moved([values])))
+        values, scale = scaled(opened(source, y), y)
+        return self.engine.style_of(scale.to_float(self.engine.moved([values])))
 
     def styles(
         self,
@@ -203,6 +281,7 @@ class Translator:
         compression: int | None = None,
         direction: Direction | None = None,
         batch: int | None = None,
+        freeze_norm: bool = False,
         workers: int = WORKERS,
         max_pixels: int = MAX_PIXELS,
         max_errors: int | None = None,
@@ -243,6 +322,7 @@ class Translator:
             reading=Reading(Alpha.parse(alpha), max_pixels, keep_metadata, Masking.of(mask, feather)),
             packing=Packing(quality, compression),
             batch=batch,
+            freeze_norm=freeze_norm,
             workers=workers,
             max_errors=max_errors,
             book=book,
@@ -296,38 +376,57 @@ class Translator:
         reading: Reading = PLAIN,
         packing: Packing = USUAL,
         batch: int | None = None,
+        freeze_norm: bool = False,
         workers: int = WORKERS,
         max_errors: int | None = None,
         book: Logbook = NOTHING,
         stopped: Callable[[], bool] = lambda: False,
+        told: Told | None = None,
     ) -> Iterator[Record]:
-        """Do the jobs, in their order, and note what became of them in the `book`.
+        """Do the jobs, in their order, and note what became of them in the `book`. `told` is called with each frame of a video.
 
-        Once `stopped` says so, or `max_errors` have come, what is computed is still written, and nothing else begun.
+        Once `stopped` says so, or `max_errors` have come, what is computed is still written, and nothing else begun; a video
+        that is not at its end is given up.
         """
         way = self.way(direction, styles, reading)
         naming.make_folders(jobs)
-        most, pixels = (self.engine.usual_batch(way), PIXELS) if batch is None else (batch, math.inf)
-        counted = _Counted(max_errors, stopped)
-        records = self._records(jobs, way, packing, most=most, pixels=pixels, workers=workers, stopped=counted.ends)
-        return counted.noted(records, book)
+        pace, counted = self._pace(way, batch, freeze_norm), _Counted(max_errors, stopped)
+        return counted.noted(self._records(jobs, way, packing, pace, workers, counted.ends, told), book)
+
+    def _pace(self, way: Way, batch: int | None, freeze_norm: bool) -> Pace:
+        if freeze_norm and not image_norms(self.model.method):
+            raise UserError(f"'{self.model.name}' has no norm with statistics of the image", "leave --freeze-norm out")
+        return Pace(self.engine.usual_batch(way), PIXELS, freeze_norm) if batch is None else Pace(batch, math.inf, freeze_norm)
 
     def _records(
         self,
         jobs: Iterable[Job],
         way: Way,
         packing: Packing,
-        *,
-        most: int,
-        pixels: float,
+        pace: Pace,
         workers: int,
         stopped: Callable[[], bool],
+        told: Told | None,
+    ) -> Iterator[Record]:
+        """Images many at a time, and between them videos one by one."""
+        for are_videos, neighbours in groupby(jobs, lambda job: job.is_video):
+            if not are_videos:
+                yield from self._images(neighbours, way, packing, pace, workers, stopped)
+                continue
+            for job in neighbours:
+                if stopped():
+                    return
+                yield from footage.translate(job, self.engine, way, pace, stopped, told)
+
+    def _images(
+        self, jobs: Iterable[Job], way: Way, packing: Packing, pace: Pace, workers: int, stopped: Callable[[], bool]
     ) -> Iterator[Record]:
         """Decode ahead in threads, compute here, encode behind in threads; at most a few batches are in memory."""
         writing: deque[Future[list[Record]]] = deque()
-        ahead = max(2 * most, workers if workers > WORKERS else 0)  # who asks for more threads has memory for more images
+        ahead = max(2 * pace.most, workers if workers > WORKERS else 0)  # who asks for more threads has memory for more images
         with ThreadPoolExecutor(workers) as readers, ThreadPoolExecutor(workers) as writers:
-            for items in self._batches(_in_order(readers, lambda job: read(job, way), jobs, ahead), most, pixels):
+            waiting = _in_order(readers, lambda job: read(job, way), jobs, ahead)
+            for items in self.engine.batches(waiting, pace.most, pace.pixels):
                 if stopped():
                     break
                 self._compute(items, way)
@@ -336,23 +435,6 @@ class Translator:
                     yield from writing.popleft().result()
             while writing:
                 yield from writing.popleft().result()
-
-    def _batches(self, items: Iterable[Item], most: int, pixels: float) -> Iterator[list[Item]]:
-        """Neighbours, at most `most`, those with something to compute all of one kind and of so many pixels in all."""
-        batch: list[Item] = []
-        for item in items:
-            real = [other.given for other in batch if other.given]
-            if real and item.given:
-                full = (len(real) + 1) * item.given.pixels > min(pixels, self.engine.pixels)
-                if full or not real[0].fits(item.given):
-                    yield batch
-                    batch = []
-            batch.append(item)
-            if len(batch) == most:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
 
     def _compute(self, items: list[Item], way: Way) -> None:
         """Give each item that was read its results."""
@@ -388,6 +470,20 @@ class _Counted:
                 self.failed += record.status == "failed"
                 note(record)
                 yield record
+
+
+def _given(
+    source: AnySource, way: Way, mask: AnySource | None, instances: AnySource | None = None, file: Format = TIFF
+) -> Given:
+    """One image, ready for the first of the way's styles."""
+    styles, noise = way.styles.of(Path())[:1], way.styles.noise(Path())
+    given = ready(opened(source, way.x, way.reading), opened(instances, THINGS, way.reading), way, styles, file, mask)
+    return replace(given, noise=noise and noise[:1])
+
+
+def _nth(number: int, source: AnySource, way: Way, mask: AnySource | None) -> Given:
+    with footage.numbering(number):
+        return _given(source, way, mask)
 
 
 def _refuse_instances(way: Way, instances: object) -> None:

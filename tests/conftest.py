@@ -1,9 +1,11 @@
 """What all tests share: one thread, and the smallest method of each kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -86,6 +88,27 @@ def same(colour_model, tmp_path, monkeypatch) -> Translator:
 def recording() -> type:
     """`recording()`: an update for `step` that only writes down who plays and what is paid."""
     return Recording
+
+
+CODECS = {".avi": "FFV1", ".mkv": "FFV1", ".mp4": "mp4v", ".mov": "mp4v", ".webm": "VP80"}
+"""One for each container that can be read; the first two keep every value."""
+
+
+@pytest.fixture
+def film() -> Callable[..., Path]:
+    """`film(path, frames, rate=12.5)`: a video of frames (H, W, 3) in RGB. Skips the test where OpenCV lacks the codec."""
+
+    def write(path: Path, frames: Sequence[np.ndarray], rate: float = 12.5) -> Path:
+        codec, (height, width) = CODECS[path.suffix], frames[0].shape[:2]
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), rate, (width, height))
+        if not writer.isOpened():
+            pytest.skip(f"this OpenCV has no codec {codec}")
+        for frame in frames:
+            writer.write(np.ascontiguousarray(frame[..., ::-1]))
+        writer.release()
+        return path
+
+    return write
 
 
 class Recording:

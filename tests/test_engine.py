@@ -159,3 +159,28 @@ def test_a_style_that_is_a_map_is_never_cut_into_tiles(resnet, monkeypatch) -> N
     monkeypatch.setattr(resnet, "samples", lambda x, styles, **_: [x] * len(styles))
     (computed,) = Engine(resnet, CPU, "fp32", 16).outputs([given(way, style=torch.zeros(1, 2, 4, 4))], way)
     assert computed.note is None
+
+
+@pytest.mark.parametrize("tile", ["off", 32])
+def test_statistics_of_one_image_hold_for_another_whole_or_in_tiles(tile, resnet) -> None:
+    way, first, second = way_of(resnet), given(way_of(resnet), seed=0), given(way_of(resnet), seed=1)
+    second.padded.values[:] = second.padded.values // 2
+    frozen = replace(way, statistics=Engine(resnet, CPU, "fp32", tile).statistics(first, way))
+    known = dict(frozen.statistics[0])
+    machine = Engine(resnet, CPU, "fp32", tile)
+    (one,), (two,) = pictures(machine, first, frozen), pictures(machine, second, frozen)
+    assert near(one, pictures(machine, first, way)[0])
+    assert not near(two, pictures(machine, second, way)[0])
+    assert near(two, pictures(Engine(resnet, CPU, "fp32", "off"), second, frozen)[0])
+    assert frozen.statistics[0] == known
+
+
+def test_each_style_has_statistics_of_its_own(tiny) -> None:
+    method = tiny("pix2pix", z=4, generator={"depth": 3, "norm": "instance"}).eval()
+    way = way_of(method)
+    one = replace(given(way), styles=method.draw_styles(2, seed=0))
+    frozen = replace(way, statistics=Engine(method, CPU, "fp32").statistics(one, way))
+    kept, plain = (pictures(Engine(method, CPU, "fp32"), one, each) for each in (frozen, way))
+    assert all(map(near, kept, plain))
+    norm = next(iter(frozen.statistics[0]))
+    assert not torch.equal(frozen.statistics[0][norm].mean, frozen.statistics[1][norm].mean)

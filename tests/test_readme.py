@@ -3,12 +3,13 @@
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from i2i import cli
+from i2i import cli, video
 from i2i.data import scenes
 from i2i.images import read
 from i2i.networks.unet import UNet
@@ -51,7 +52,7 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, film: Callable[..., Path]) -> Path:
     scenes.make(tmp_path / "facades", "paired", 3, 32)
     scenes.make(tmp_path / "horse2zebra", "unpaired", 3, 32)
     scenes.make(tmp_path / "streets", "labels", 3, 32)
@@ -62,6 +63,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.save(UNet(3, 3, depth=5, width=2).state_dict(), tmp_path / "latest_net_G.pth")
     (tmp_path / "photo.png").symlink_to(tmp_path / "in.png")
     (tmp_path / "masks").symlink_to(tmp_path / "zebras")  # bright is where they change
+    film(tmp_path / "in.mp4", [read(tmp_path / "in.png").array] * 3)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -71,6 +73,8 @@ def test_every_command_runs_in_the_order_of_the_readme(folder: Path, monkeypatch
     for line in commands():
         run(line, monkeypatch)
     assert read(folder / "out.png").array.shape == read(folder / "in.png").array.shape
+    with video.opened(folder / "out.mp4") as clip:
+        assert len(list(clip.frames())) == 3
     assert len(list((folder / "many").rglob("*_4.png"))) == len(list((folder / "labels").iterdir()))
     assert len(list((folder / "refined").rglob("*.json"))) == len(list((folder / "hands" / "synthetic").rglob("*.json"))) > 0
     (code,) = blocks("python")

@@ -250,8 +250,8 @@ class Silent:
     def __init__(self, *_: object):
         pass
 
-    def write(self, frame: object) -> None:
-        pass
+    def isOpened(self) -> bool:
+        return False
 
     def release(self) -> None:
         pass

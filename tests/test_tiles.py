@@ -1,5 +1,4 @@
 import contextlib
-from functools import reduce
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from i2i.networks.layers import BatchNorm2d, InstanceNorm2d, image_norms, initia
 from i2i.networks.refiner import Refiner
 from i2i.networks.resnet import ResNet
 from i2i.networks.unet import UNet
-from i2i.tiles import Moments, bytes_per_pixel, grid, joined, largest_tile, tiled
+from i2i.tiles import bytes_per_pixel, grid, largest_tile, tiled
 
 NOISE = 1e-4  # of values in [-1, 1]: a hundredth of an 8-bit level
 RINGS = {"halvings": 1, "blocks": 1, "enhancers": 1, "local_blocks": 1}
@@ -224,16 +223,6 @@ def test_the_largest_tile_is_one_stride_at_least() -> None:
 
 
 # Statistics
-
-
-def test_the_moments_of_parts_join_to_those_of_the_whole() -> None:
-    """Also where the mean is much larger than what varies."""
-    values = torch.cat([torch.randn(3, 500) + 1000, 2 * torch.randn(3, 77) + 1003], 1).double()
-    parts = (Moments(part.shape[1], part.mean(1), part.var(1, correction=0)) for part in values.split([300, 200, 77], 1))
-    number, mean, variance = reduce(joined, parts)
-    assert number == 577
-    torch.testing.assert_close(mean, values.mean(1))
-    torch.testing.assert_close(variance, values.var(1, correction=0))
 
 
 @pytest.mark.parametrize("norm", [InstanceNorm2d(), with_image_statistics(BatchNorm2d(3)).eval(), nn.GroupNorm(1, 3)])

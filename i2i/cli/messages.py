@@ -68,7 +68,12 @@ def _line(text: str, stream: Any) -> None:
     try:
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        nobody_listens(stream)
+
+
+def nobody_listens(stream: Any) -> None:
+    """Let what is still printed there vanish, instead of failing again when the program ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _coloured(text: str, code: str) -> str:

@@ -46,6 +46,7 @@ class Tally:
         self.start = self.told = time.monotonic()
         self.told_share = 0.0
         self.bar: Any = None
+        self.video: tuple[Path, float, Any] | None = None  # the one at hand, since when, and its line in the bar
 
     @property
     def finished(self) -> int:
@@ -57,11 +58,15 @@ class Tally:
         return jobs
 
     def __enter__(self) -> "Tally":
+        if self.total > 1:
+            self._start_bar()
+        return self
+
+    def _start_bar(self) -> None:
         on_terminal = sys.stderr.isatty() and not (self.as_json and sys.stdout.isatty())
-        if on_terminal and not messages.is_quiet() and self.total > 1:
+        if on_terminal and not messages.is_quiet():
             self.bar = _bar(self.total)
             self.bar.start()
-        return self
 
     def __exit__(self, *error: object) -> None:
         if self.bar:
@@ -79,6 +84,22 @@ class Tally:
             if record.error:
                 messages.fail(UserError(record.error, record.hint))
             self._tell()
+
+    def frame(self, video: Path, done: int, count: int | None) -> None:
+        """Tell how far a video is."""
+        now = time.monotonic()
+        if self.video is None or self.video[0] != video:
+            if not self.bar:
+                self._start_bar()
+            self.told = now
+            self.video = (video, now, self.bar.add_task("", total=count) if self.bar else None)
+        _, start, line = self.video
+        if self.bar:
+            self.bar.update(line, completed=done, visible=done != count)
+        elif now - self.told >= EVERY:
+            self.told = now
+            of = f" of {count} ({done / count:.0%})" if count else ""
+            messages.say(f"{video}: frame {done}{of}  {(done - 1) / max(now - start, 1e-9):.1f} frames/s")
 
     def _tell(self) -> None:
         if self.bar:

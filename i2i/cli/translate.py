@@ -15,6 +15,7 @@ from i2i.errors import Interrupted, NothingDone, UserError
 if TYPE_CHECKING:
     from i2i.items import Record
     from i2i.naming import Job
+    from i2i.translate import Translator
 
 WHICH, WHAT, STYLE = "Which images", "What comes out", "In which style"
 HOW, WHEN = "How it computes", "When something fails"
@@ -52,7 +53,7 @@ def translate(
     *,
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUT", help="Images, folders, 'patterns/**/*.png', or - for stdin.", show_default=False),
+        typer.Argument(metavar="INPUT", help="Images, videos, folders, 'patterns/*.png', or - for stdin.", show_default=False),
     ] = None,
     files_from: Annotated[
         str | None,
@@ -73,7 +74,11 @@ def translate(
     max_pixels: Annotated[
         int | None, _option(WHICH, "Refuse larger images, before decoding them. [default: 100 million]", min=1)
     ] = None,
-    out: Annotated[Path, _option(WHAT, "A folder; for one image also a file name, or - for stdout.", "--out", "-o")],
+    stdin_raw: Annotated[
+        str | None,
+        _option(WHICH, "With - -o -, as of ffmpeg -f rawvideo -pix_fmt rgb24: frames of this size in, and out.", metavar="WxH"),
+    ] = None,
+    out: Annotated[Path, _option(WHAT, "A folder; for one image or video also a file name, or - for stdout.", "--out", "-o")],
     watch: Annotated[
         bool, _option(WHICH, "Go on with what is new in the INPUT folders, until Ctrl-C; what exists is left.", "--watch")
     ] = False,
@@ -145,6 +150,9 @@ def translate(
     tile: Annotated[
         str, _option(HOW, "Tiles of so many pixels for larger images; auto: where memory asks for them; off. [default: auto]")
     ] = "auto",
+    freeze_norm: Annotated[
+        bool, _option(HOW, "Against flicker: norms use the statistics of a video's first frame for all.", "--freeze-norm")
+    ] = False,
     workers: Annotated[int, _option(HOW, "Threads that decode, and as many that encode. [default: 4]", min=1, max=256)] = 4,
     fail_fast: Annotated[bool, _option(WHEN, "Begin nothing else once an image has failed.", "--fail-fast")] = False,
     max_errors: Annotated[int | None, _option(WHEN, "The same once so many have.", min=1)] = None,
@@ -153,7 +161,7 @@ def translate(
     ] = None,
     log: Annotated[Path | None, _option(WHEN, "Add a line of JSON for each output to a file.", metavar="FILE")] = None,
 ) -> None:
-    """Translate images with a trained model. Every image keeps its size; inputs are never changed.
+    """Translate images and videos with a trained model. All keep their size; inputs are never changed.
 
     Examples:
 
@@ -169,6 +177,8 @@ def translate(
 
         i2i translate runs/my-run - -o - < in.png > out.png
 
+        i2i translate runs/my-run in.mp4 -o out.mp4 --freeze-norm
+
         i2i translate runs/my-run camera/ -o out/ --watch
 
         i2i translate runs/bicyclegan-edges2shoes-001 edges/ -o shoes/ --samples 5 --seed 7
@@ -183,6 +193,8 @@ def translate(
 
         i2i translate runs/my-run photos/ -o out/ --mask masks/ --feather 16
 
+        ffmpeg -i in.mp4 -f rawvideo -pix_fmt rgb24 - | i2i translate runs/my-run - -o - --stdin-raw 640x360 > out.rgb
+
     With --mask what is black in a mask stays as it was, to the bit; grey is changed in part, and the feather lies inside.
 
     pix2pix is published with dropout and each image's own batch norm when it translates. Dropout is off here, so that one input
@@ -190,7 +202,9 @@ def translate(
     that were trained with large batches.
 
     Folders are searched to the bottom and keep their tree; hidden files are left out. Of a refiner's images, files of the same
-    name that are no images are copied along. Exit status: 0 all done, 3 some images failed, 4 none was done.
+    name that are no images are copied along. Videos (MP4, MOV, AVI, MKV, WebM) keep frames, rate and size, and their sound
+    where there is an ffmpeg program; a folder of frames is a folder of images. Exit status: 0 all done, 3 some failed, 4 none
+    was done.
     """
     given, most = inputs or [], 1 if fail_fast else max_errors
     piped = "-" in given or str(out) == "-"
@@ -202,13 +216,11 @@ def translate(
             "--watch and --files-from": watch and files_from,
         }
     )
-    if feather is not None and mask is None:
-        raise UserError("--feather is about the edges of masks, and there is none", "--mask says where they are")
-    if not given and files_from is None:
-        raise UserError("there is no INPUT", "name images or folders, or --files-from a list of them")
+    _require_inputs(given, files_from, feather, mask)
     if piped:
         asked = (files_from, shard, name, samples, interpolate, log, errors_to, compare, dry_run, as_json, watch)
         _check_pipe(given, out, any(asked))
+    size = _size(stdin_raw, piped) if stdin_raw else None
 
     from i2i.config import CONFIG
     from i2i.conversion import Alpha
@@ -217,14 +229,11 @@ def translate(
     from i2i.items import Reading
     from i2i.logbook import Logbook
     from i2i.masks import FEATHER, Masking
-    from i2i.translate import Translator
 
     width = FEATHER if feather is None else feather
     packing, limit = Packing(quality, compression), max_pixels or MAX_PIXELS
     reading = Reading(Alpha.parse(alpha), limit, keep_metadata, Masking.of(mask, width))
-    translator = Translator.open(model, device, precision.value, _tile(tile), norm_stats.value)
-    for line in translator.model.said:
-        messages.say(line)
+    translator = _opened(model, device, precision.value, _tile(tile), norm_stats.value)
     styles = translator.styles(
         samples=samples,
         seed=seed,
@@ -237,8 +246,12 @@ def translate(
     how: dict[str, Any] = {"direction": direction and direction.value, "styles": styles}
     kind: Any = format and format.value
     if piped:
-        how |= {"packing": packing, "reading": reading, "instances": instances, "mask": mask, "feather": width}
-        _pipe(lambda data: translator.translate_bytes(data, kind, **how))
+        how |= {"mask": mask, "feather": width}
+        if size:
+            _pipe_frames(translator.translate_raw(sys.stdin.buffer, size, batch=batch, freeze_norm=freeze_norm, **how))
+        else:
+            how |= {"packing": packing, "reading": reading, "instances": instances}
+            _pipe(lambda data: translator.translate_bytes(data, kind, **how))
         return
 
     def plan() -> list["Job"]:
@@ -267,11 +280,12 @@ def translate(
     from i2i.training.signals import Stop
     from i2i.watch import watched
 
-    with Stop() as stop, progress.Tally(sum(len(job.outputs) for job in jobs), out, as_json) as tally:
+    with Stop() as stop, progress.Tally(_total(jobs, freeze_norm and not watch), out, as_json) as tally:
 
         def work(jobs: Sequence["Job"]) -> Iterator["Record"]:
             doing = {"packing": packing, "reading": reading, "batch": batch, "workers": workers, "book": book, **how}
-            return translator.translate_files(jobs, **doing, max_errors=most, stopped=lambda: stop.signal != 0)
+            doing |= {"freeze_norm": freeze_norm, "max_errors": most, "told": tally.frame}
+            return translator.translate_files(jobs, **doing, stopped=lambda: stop.signal != 0)
 
         if watch:
             messages.say(f"waiting for images in {', '.join(map(repr, given))}; Ctrl-C ends it")
@@ -282,6 +296,22 @@ def translate(
     _end(tally, stop.signal, watch)
     if (model / CONFIG).is_file() and not as_json:  # a run, not a bare model
         messages.next_command(f"i2i show {shlex.quote(str(model))}")
+
+
+def _opened(*how: Any) -> "Translator":
+    from i2i.translate import Translator
+
+    translator = Translator.open(*how)
+    for line in translator.model.said:
+        messages.say(line)
+    return translator
+
+
+def _total(jobs: Sequence["Job"], freeze_norm: bool) -> int:
+    """How many outputs there will be, and a word where nothing is to be frozen."""
+    if freeze_norm and not any(job.is_video for job in jobs):
+        messages.say("note: --freeze-norm is for videos, and there is none; every image has statistics of its own")
+    return sum(len(job.outputs) for job in jobs)
 
 
 def _end(tally: progress.Tally, signal: int, watch: bool) -> None:
@@ -317,6 +347,13 @@ def _choice(text: str) -> tuple[int, int]:
     return int(label), int(kind)
 
 
+def _require_inputs(given: list[str], files_from: str | None, feather: int | None, mask: str | None) -> None:
+    if feather is not None and mask is None:
+        raise UserError("--feather is about the edges of masks, and there is none", "--mask says where they are")
+    if not given and files_from is None:
+        raise UserError("there is no INPUT", "name images or folders, or --files-from a list of them")
+
+
 def _refuse_contradictions(found: dict[str, Any]) -> None:
     for pair, both in found.items():
         if both:
@@ -333,6 +370,27 @@ def _pipe(translate: Callable[[bytes], bytes]) -> None:
         raise NothingDone(error.message, error.hint) from error
     sys.stdout.buffer.write(made)
     sys.stdout.buffer.flush()
+
+
+def _size(text: str, piped: bool) -> tuple[int, int]:
+    """WxH as numbers."""
+    if not piped:
+        raise UserError("--stdin-raw is for frames from stdin to stdout", f"i2i translate MODEL - -o - --stdin-raw {text}")
+    width, _, height = text.partition("x")
+    if not all(side.isascii() and side.isdecimal() and int(side) > 0 for side in (width, height)):
+        raise UserError(f"--stdin-raw takes the width and height of the frames, not '{text}'", "such as --stdin-raw 1280x720")
+    return int(width), int(height)
+
+
+def _pipe_frames(frames: Iterator[bytes]) -> None:
+    """Raw frames from stdin to stdout, until they end or nobody takes them any more."""
+    out = sys.stdout.buffer
+    try:
+        for frame in frames:
+            out.write(frame)
+            out.flush()
+    except BrokenPipeError:
+        messages.nobody_listens(sys.stdout)
 
 
 def _check_pipe(given: list[str], out: Path, asked: bool) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
@@ -123,12 +123,12 @@ def masks(folder: str | Path) -> list[Source]:
     return found
 
 
-def image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path, suffixes: Collection[str] = images.SUFFIXES) -> list[Path]:
     """Every image below a folder, in natural order (2 before 10). What is hidden and linked folders are left out."""
     files = []
     for where, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        files += [Path(where, n) for n in names if not n.startswith(".") and Path(n).suffix.lower() in images.SUFFIXES]
+        files += [Path(where, n) for n in names if not n.startswith(".") and Path(n).suffix.lower() in suffixes]
     return sorted(files, key=lambda file: natural(str(file.relative_to(folder))))
 
 
