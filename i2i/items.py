@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from i2i import atomic, conversion, images, masks, movies, naming
+from i2i import atomic, conversion, images, masks, movies, naming, video
 from i2i.conversion import KEPT, Alpha, Padded
 from i2i.domain import TOP, Domain
 from i2i.encoders import TIFF, Format, Packing
@@ -136,6 +136,9 @@ def opened(source: Any, x: Domain, reading: Reading = PLAIN) -> Any:
     if not isinstance(source, (str, Path, bytes)):
         return source
     file, limit = Path(source) if isinstance(source, str) else source, reading.max_pixels
+    if isinstance(file, Path) and video.is_video(file):
+        hint = "translate_folder and the command take videos; i2i.video.opened gives their frames"
+        raise ImageError(f"'{file}' is a video, and an image is expected", hint)
     if x.labels:
         return images.read_ids(file, x.palette, max_pixels=limit)
     return images.read(file, max_pixels=limit, metadata=reading.metadata)

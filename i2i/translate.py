@@ -394,7 +394,7 @@ class Translator:
         return counted.noted(self._records(jobs, way, packing, pace, workers, counted.ends, told), book)
 
     def _pace(self, way: Way, batch: int | None, freeze_norm: bool) -> Pace:
-        if freeze_norm and not image_norms(self.model.method):
+        if freeze_norm and not any(map(image_norms, self.model.method.generators().values())):
             raise UserError(f"'{self.model.name}' has no norm with statistics of the image", "leave --freeze-norm out")
         return Pace(self.engine.usual_batch(way), PIXELS, freeze_norm) if batch is None else Pace(batch, math.inf, freeze_norm)
 

@@ -21,6 +21,7 @@ CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "mp4v"}
 """What can be written, and the codec in it: MPEG-4 part 2, the best one that every build of OpenCV has."""
 SUFFIXES = frozenset(CODECS) | {".webm"}
 USUAL_RATE, HIGHEST_RATE = 25.0, 1000.0
+MOST_FRAMES = 2**30  # what is said of a stream is no less, or below zero
 AFTER = 64  # reads that are tried behind a frame that could not be decoded, to know a hole from the end
 ANOTHER = "play it to its end in a viewer, or get it again"
 
@@ -102,7 +103,7 @@ def _clip(path: Path, capture: Any, exact: bool, max_pixels: int) -> Clip:
         notes.append(f"its frame rate is not known, and taken to be {USUAL_RATE:g}")
         rate = USUAL_RATE
     height, width = first.shape[:2]  # upright, which the header is not in every version of OpenCV
-    return Clip(path, rate, height, width, int(count) if count > 0 else None, notes, capture, first, exact)
+    return Clip(path, rate, height, width, int(count) if 0 < count < MOST_FRAMES else None, notes, capture, first, exact)
 
 
 def _uncut(path: Path) -> int:
@@ -124,6 +125,8 @@ def _uncut(path: Path) -> int:
 
 BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")  # what an MP4 or MOV may begin with
 
+UNKNOWN = 2**32 - 1  # the length in an AVI that was written to a pipe
+
 
 def _check_whole(file: BinaryIO) -> bool:
     """Whether its number of frames is one that was counted. Raises ImageError where the file is shorter than it says."""
@@ -134,7 +137,8 @@ def _check_whole(file: BinaryIO) -> bool:
     if head.startswith(b"\x1aE\xdf\xa3"):
         exact, end = False, _matroska_end(file)
     elif head.startswith(b"RIFF"):
-        exact, end = True, 8 + struct.unpack("<I", head[4:8])[0]
+        (length,) = struct.unpack("<I", head[4:8])
+        exact, end = length != UNKNOWN, 0 if length == UNKNOWN else 8 + length
     else:
         exact, end = _mp4_end(file, found) if head[4:8] in BOXES else (False, 0)
     if end > found:

@@ -350,6 +350,11 @@ def test_an_image_of_an_iterable_that_fails_is_numbered(same, tmp_path) -> None:
         next(results)
 
 
+def test_a_video_where_an_image_is_expected_is_named(same, tmp_path, film) -> None:
+    with pytest.raises(ImageError, match=r"a\.mp4' is a video, and an image is expected"):
+        same.translate(film(tmp_path / "in/a.mp4", greys(2)))
+
+
 def test_statistics_of_the_first_image_hold_for_the_iterable(opened) -> None:
     model = opened()
     first, second = model.translate([noise(), noise(1) // 3], freeze_norm=True)

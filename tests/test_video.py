@@ -60,6 +60,16 @@ def test_a_clip_that_was_filmed_upright_is_upright(tmp_path, film) -> None:
         assert [frame.shape for frame in clip.frames()] == [(48, 32, 3)] * 3
 
 
+def test_what_a_stream_says_about_its_length_is_not_believed(tmp_path, film) -> None:
+    path = film(tmp_path / "a.avi", greys(4))
+    overwritten(path, b"RIFF", 0, b"\xff" * 4)
+    for mark in (b"avih", b"strh"):
+        overwritten(path, mark, 4 + (16 if mark == b"avih" else 32), struct.pack("<I", 2**30))
+    with video.opened(path) as clip:
+        assert clip.count is None
+        assert len(list(clip.frames())) == 4
+
+
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9, 0.99])
 @pytest.mark.parametrize("suffix", sorted(video.SUFFIXES))
 def test_a_file_that_is_cut_off_is_an_error_that_names_it(suffix, share, tmp_path, film) -> None:

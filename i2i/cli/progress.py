@@ -57,6 +57,10 @@ class Tally:
         self.total += sum(len(job.outputs) for job in jobs)
         return jobs
 
+    def failed(self, most: int | None) -> bool:
+        """Whether so many have."""
+        return most is not None and self.counts["failed"] >= most
+
     def __enter__(self) -> "Tally":
         if self.total > 1:
             self._start_bar()

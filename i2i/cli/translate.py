@@ -289,8 +289,7 @@ def translate(
 
         if watch:
             messages.say(f"waiting for images in {', '.join(map(repr, given))}; Ctrl-C ends it")
-            ended = lambda: stop.signal != 0 or (most is not None and tally.counts["failed"] >= most)  # noqa: E731
-            tally.take(watched(plan, lambda new: work(tally.expecting(new)), ended))
+            tally.take(watched(plan, lambda new: work(tally.expecting(new)), lambda: stop.signal != 0 or tally.failed(most)))
         else:
             tally.take(work(jobs))
     _end(tally, stop.signal, watch)
