@@ -45,7 +45,9 @@ class Engine:
     """A method on a device. `tile` is the side of the tiles for images larger than that: of "auto" memory decides."""
 
     def __init__(self, method: Method, device: torch.device, precision: PrecisionName = "auto", tile: Tile = "auto"):
-        self.method, self.device, self.tile = method, device, tile
+        # on a CPU convolutions are faster in it, and on a GPU torch's norms leave it (tests/benchmarks/translate.py)
+        self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+        self.method, self.device, self.tile = method.to(memory_format=self.layout), device, tile
         self.precision = choose_precision(precision, device)
         # bfloat16 has 8 bits: right for 8-bit results only
         self._deep = Precision("fp32", device) if precision == "auto" else self.precision
@@ -76,7 +78,7 @@ class Engine:
         return self.outputs(batch[:half], way) + self.outputs(batch[half:], way)
 
     def _whole(self, batch: list[Given], way: Way) -> list[Computed]:
-        x = batch[0].padded.scale.to_float(self.moved([given.padded.values for given in batch])).contiguous()
+        x = self._floats([given.padded.values for given in batch], batch[0])
         ids = [given.instances for given in batch if given.instances is not None]
         with torch.inference_mode(), self._fitting(batch[0]).autocast():
             instances = self.moved(ids) if ids else None
@@ -136,7 +138,7 @@ class Engine:
 
     def _crop(self, given: Given, way: Way, style: Style | None, rows: slice, columns: slice) -> Tensor:
         """What the network makes of a part of the image as if it were all, (1, C, h, w)."""
-        x = given.padded.scale.to_float(self.moved([given.padded.values[rows, columns]])).contiguous()
+        x = self._floats([given.padded.values[rows, columns]], given)
         with torch.inference_mode(), self._fitting(given).autocast():
             instances = None if given.instances is None else self.moved([given.instances[rows, columns]])
             return self.method.translate(x, reverse=way.reverse, instances=instances, style=style).float()
@@ -152,6 +154,10 @@ class Engine:
             return self.method.encode_style(y)
 
     # The machine
+
+    def _floats(self, arrays: Sequence[np.ndarray], given: Given) -> Tensor:
+        """The same as `moved`, as the network takes values like those that were given."""
+        return given.padded.scale.to_float(self.moved(arrays)).contiguous(memory_format=self.layout)
 
     def moved(self, arrays: Sequence[np.ndarray]) -> Tensor:
         """arrays: (H, W, C), all of one shape -> (B, C, H, W) on the device."""
