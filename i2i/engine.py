@@ -59,7 +59,9 @@ class Engine:
     """A method on a device. `tile` is the side of the tiles for images larger than that: of "auto" memory decides."""
 
     def __init__(self, method: Method, device: torch.device, precision: PrecisionName = "auto", tile: Tile = "auto"):
-        self.method, self.device, self.tile = method, device, tile
+        # on a CPU convolutions are faster in it, and on a GPU torch's norms leave it (tests/benchmarks/translate.py)
+        self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+        self.method, self.device, self.tile = method.to(memory_format=self.layout), device, tile
         self.precision = choose_precision(precision, device)
         # bfloat16 has 8 bits: right for 8-bit results only
         self._deep = Precision("fp32", device) if precision == "auto" else self.precision
@@ -107,7 +109,7 @@ class Engine:
         return self.outputs(batch[:half], way) + self.outputs(batch[half:], way)
 
     def _whole(self, batch: list[Given], way: Way) -> list[Computed]:
-        x = batch[0].padded.scale.to_float(self.moved([given.padded.values for given in batch])).contiguous()
+        x = self._floats([given.padded.values for given in batch], batch[0])
         ids = [given.instances for given in batch if given.instances is not None]
         with torch.inference_mode(), self._fitting(batch[0]).autocast():
             instances = self.moved(ids) if ids else None
@@ -150,7 +152,8 @@ class Engine:
         side = max(height, width) // 2
         while self.tile != "off" and side >= max(LEAST, way.accepts.stride) and _divisible(given):
             try:
-                return self._in_tiles(given, way, side)
+                tiled = self._in_tiles(given, way, side)
+                return replace(tiled, note=f"{tiled.note}, since it did not fit in memory in one piece")
             except (RuntimeError, MemoryError) as error:
                 reason = _reason(error)
             self._clear()
@@ -188,7 +191,7 @@ class Engine:
 
     def _crop(self, given: Given, way: Way, number: int, rows: slice, columns: slice) -> Tensor:
         """What the network makes of a part of the image as if it were all, (1, C, h, w), in the style of that number."""
-        x = given.padded.scale.to_float(self.moved([given.padded.values[rows, columns]])).contiguous()
+        x = self._floats([given.padded.values[rows, columns]], given)
         with (
             torch.inference_mode(),
             self._fitting(given).autocast(),
@@ -209,6 +212,10 @@ class Engine:
             return self.method.encode_style(y)
 
     # The machine
+
+    def _floats(self, arrays: Sequence[np.ndarray], given: Given) -> Tensor:
+        """The same as `moved`, as the network takes values like those that were given."""
+        return given.padded.scale.to_float(self.moved(arrays)).contiguous(memory_format=self.layout)
 
     def moved(self, arrays: Sequence[np.ndarray]) -> Tensor:
         """arrays: (H, W, C), all of one shape -> (B, C, H, W) on the device."""

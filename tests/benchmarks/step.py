@@ -9,22 +9,16 @@ pair, as minimum / median / maximum. Nothing here is a test: figures depend on t
 """
 
 import argparse
-import gc
-import json
 import random
-import re
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from paired import Worker, compare, in_turn, serve, tell
 from PIL import Image
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, l1_loss, mse_loss
@@ -154,92 +148,10 @@ def batch_of(size: int) -> Batch:
     return Batch(*torch.rand(2, 1, 3, size, size, generator=generator) * 2 - 1)
 
 
-class Taken(NamedTuple):
-    """Seconds on the wall, and of processor time, which neighbours on the machine cannot add to."""
-
-    wall: float
-    cpu: float
-
-
-def taken(run: Callable[[], Any]) -> Taken:
-    wall, cpu = time.perf_counter(), time.process_time()
-    run()
-    return Taken(time.perf_counter() - wall, time.process_time() - cpu)
-
-
-def compare(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[Taken]]:
-    """What each run takes in every round; the order turns around from round to round."""
-    for run in runs.values():
-        run()  # warm up
-    times: dict[str, list[Taken]] = {name: [] for name in runs}
-    for round_ in range(rounds):
-        for name in list(runs) if round_ % 2 else reversed(runs):
-            gc.collect()
-            times[name].append(taken(runs[name]))
-    return times
-
-
-def tell(title: str, times: dict[str, list[Taken]], unit: str = "s", scale: float = 1.0) -> None:
-    first = next(iter(times))
-    for name, rounds in times.items():
-        line = f"{title:<9} {name:<7} {statistics.median(t.wall for t in rounds) * scale:8.3f} {unit}"
-        if name != first:
-            wall, cpu = (ratios([t[i] for t in times[first]], [t[i] for t in rounds]) for i in (0, 1))
-            line += f"   {first}/{name} wall {wall}   cpu {cpu}"
-        print(line, flush=True)
-
-
-def ratios(one: list[float], other: list[float]) -> str:
-    """Minimum / median / maximum over the rounds."""
-    found = sorted(a / b for a, b in zip(one, other, strict=True))
-    return f"{found[0]:.2f} / {statistics.median(found):.2f} / {found[-1]:.2f}"
-
-
-class Worker:
-    """A variant of a method's step in a process of its own, which takes one step whenever it is asked to."""
-
-    def __init__(self, name: str, variant: str, arguments: argparse.Namespace):
-        command = [sys.executable, __file__, name, "--serve", variant]
-        command += ["--size", str(arguments.size), "--threads", str(arguments.threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def step(self) -> Taken:
-        return Taken(*self._asked("step"))
-
-    def peak_memory(self) -> float:
-        """Megabytes at most so far. Ends the process."""
-        return self._asked("memory")[0]
-
-    def _asked(self, what: str) -> list[float]:
-        assert self.process.stdin
-        assert self.process.stdout
-        print(what, file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
-
-
-def serve(name: str, variant: str, size: int) -> None:
-    """The other end of a `Worker`."""
-    if variant != "plain":
-        keep_freed_memory()  # as the trainer does
-    step, batch = step_of(name, variant), batch_of(size)
-    for line in sys.stdin:
-        if line.strip() == "step":
-            print(json.dumps(taken(lambda: step(batch))), flush=True)
-        else:
-            status = Path("/proc/self/status").read_text()  # ru_maxrss would count what the parent had before the exec
-            print(json.dumps([int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024]), flush=True)
-            return
-
-
 def time_steps(name: str, arguments: argparse.Namespace) -> None:
-    workers = {variant: Worker(name, variant, arguments) for variant in VARIANTS}
-    times: dict[str, list[Taken]] = {variant: [] for variant in VARIANTS}
-    for round_ in range(-2, arguments.rounds):
-        for variant in VARIANTS if round_ % 2 else reversed(VARIANTS):
-            took = workers[variant].step()
-            if round_ >= 0:  # before that they warm up
-                times[variant].append(took)
-    tell(name, times)
+    sizes = ["--size", str(arguments.size), "--threads", str(arguments.threads)]
+    workers = {variant: Worker([__file__, name, "--serve", variant, *sizes]) for variant in VARIANTS}
+    tell(name, in_turn({variant: worker.run for variant, worker in workers.items()}, arguments.rounds, warm_up=2), "s", float)
     for variant, worker in workers.items():
         print(f"{name:<9} {variant:<7} peak memory {worker.peak_memory():6.0f} MB", flush=True)
 
@@ -271,7 +183,7 @@ def time_samples(kind: str, size: int, rounds: int, count: int = 32) -> None:
                     domain.to_float(side.permute(0, 3, 1, 2)).contiguous()
 
         times = compare({"pillow": by_pillow, "cached": cached}, rounds)
-        tell(kind, times, "ms a pair", 1000 / count)
+        tell(kind, times, "ms a pair", lambda seconds: 1000 * seconds / count)
 
 
 def by_hand(file: Path, load: int, size: int, place: list[int], flip: bool) -> torch.Tensor:
@@ -293,7 +205,10 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.serve:
-        serve(arguments.methods[0], arguments.serve, arguments.size)
+        if arguments.serve != "plain":
+            keep_freed_memory()  # as the trainer does
+        step, batch = step_of(arguments.methods[0], arguments.serve), batch_of(arguments.size)
+        serve(lambda: step(batch))
         return
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.size} px, batch 1, {arguments.rounds} rounds"

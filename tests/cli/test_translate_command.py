@@ -18,6 +18,7 @@ from i2i import cli, images, models, watch
 from i2i.config import Layer
 from i2i.errors import OutOfResources
 from i2i.images import Picture
+from i2i.method import Accepts
 from i2i.methods.cyclegan import CycleGAN
 from i2i.training import checkpoint
 
@@ -252,6 +253,26 @@ def test_no_memory_for_one_image_is_status_6(i2i, monkeypatch):
     ended = i2i("in", "-o", "out")
     assert ended.status == 6
     assert "12x12 pixels does not fit in memory" in ended.err
+
+
+def test_an_image_that_does_not_fit_in_memory_is_done_in_tiles_and_that_is_said(i2i, monkeypatch):
+    good("in/a.png")
+    whole = CycleGAN.translate
+
+    def narrow(self, x, **more):
+        if x.shape[2] * x.shape[3] > 400:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(self, x, **more)
+
+    monkeypatch.setattr(CycleGAN, "translate", narrow)
+    large = np.random.default_rng(0).integers(0, 255, (8, 256, 3), np.uint8)
+    images.write(Path("in/large.png"), Picture(large))
+    monkeypatch.setattr(CycleGAN, "accepts", lambda self: Accepts(4, 8, 4))
+    monkeypatch.setattr("i2i.engine.LEAST", 16)
+    ended = i2i("in", "-o", "out")
+    assert ended.status == 0
+    assert "tiles of 32 pixels, since it did not fit in memory in one piece (1 image, such as 'in/large.png')" in ended.err
+    assert images.read(Path("out/large.png")).array.shape == large.shape
 
 
 def test_a_full_disk_is_status_6_and_keeps_what_is_done(i2i, monkeypatch):

@@ -145,6 +145,60 @@ def test_running_statistics_are_refused_where_nothing_has_gathered_any() -> None
         assert len(image_norms(network)) == 1
 
 
+# Channels-last
+
+
+def last(x: torch.Tensor) -> torch.Tensor:
+    """The same with the channels of a pixel side by side in memory."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def norms_by_image(channels: int) -> list[nn.Module]:
+    return [InstanceNorm2d(), with_image_statistics(batch_norm(channels)).eval()]
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 3, 5, 7), (3, 4, 100, 90), (1, 2, 1, 5000), (1, 2, 5000, 1), (2, 3, 1, 1), (1, 1, 60, 60)]
+)
+@torch.no_grad()
+def test_norms_by_image_are_the_same_in_channels_last_and_stay_there(shape) -> None:
+    x = 2 * drawn(*shape) + 1
+    for norm in norms_by_image(shape[1]):
+        y = norm(last(x))
+        torch.testing.assert_close(y, norm(x), rtol=0, atol=1e-5)
+        assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def test_statistics_of_many_pixels_in_channels_last_are_not_one_long_sum() -> None:
+    x = drawn(1, 2, 1500, 1500) + 30
+    assert (InstanceNorm2d()(last(x)) - InstanceNorm2d()(x)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, BF16])
+@torch.no_grad()
+def test_in_channels_last_too_an_image_is_independent_of_its_batch(dtype) -> None:
+    x = last(drawn(3, 3, 40, 70).to(dtype))
+    for norm in norms_by_image(3):
+        assert torch.equal(norm(x), torch.cat([norm(image) for image in x.split(1)]))
+
+
+@torch.no_grad()
+def test_in_channels_last_too_statistics_of_bfloat16_are_in_float32() -> None:
+    x = (drawn(1, 3, 64, 64) + 20).to(BF16)
+    with bf16_region():
+        y = InstanceNorm2d()(last(x))
+    assert y.dtype == BF16
+    assert (y.double() - nn.InstanceNorm2d(3)(x.double())).abs().max() < 0.02
+
+
+def test_norms_by_image_can_be_differentiated_in_channels_last() -> None:
+    x, weights = drawn(2, 3, 6, 5), drawn(2, 3, 6, 5, seed=1)
+    for norm in norms_by_image(3):
+        gradients = [torch.autograd.grad((norm(y) * weights).sum(), y)[0] for y in (x.requires_grad_(), last(x))]
+        torch.testing.assert_close(*gradients)
+
+
 # Padding and upsampling
 
 
