@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from i2i import footage, items, models, video
+from i2i import footage, images, items, models, video
 from i2i.config import Layer
 from i2i.errors import UserError
 from i2i.images import ImageError
@@ -388,3 +388,52 @@ def test_a_short_last_frame_is_an_error_with_its_number() -> None:
     assert [next(frames).shape for _ in range(2)] == [(6, 10, 3)] * 2
     with pytest.raises(UserError, match="frame 3 has 7 bytes, but 10x6 in rgb24 are 180"):
         next(frames)
+
+
+# Masks and noise
+
+
+def half(height: int = 32, width: int = 48) -> np.ndarray:
+    """A mask whose right half is to change."""
+    mask = np.zeros((height, width), np.uint8)
+    mask[:, width // 2 :] = 255
+    return mask
+
+
+def inverting(translator: Translator) -> Translator:
+    translator.model.method.translate = lambda x, **_: -x
+    return translator
+
+
+def test_one_mask_holds_for_every_frame_of_a_video(same, tmp_path, lossless, film) -> None:
+    frames = [noise(seed) for seed in range(3)]
+    film(tmp_path / "in/a.mkv", frames)
+    images.write(tmp_path / "mask.png", images.Picture(half()[..., None]))
+    records = inverting(same).translate_folder(tmp_path / "in", tmp_path / "out", mask=tmp_path / "mask.png", feather=0)
+    assert [record.status for record in records] == ["done"]
+    for before, after in zip(read(tmp_path / "in/a.mkv"), read(tmp_path / "out/a.mkv"), strict=True):
+        np.testing.assert_array_equal(after[:, :24], before[:, :24])
+        assert np.abs(after[:, 24:].astype(int) - (255 - before[:, 24:])).max() <= 1
+
+
+def test_an_iterable_and_raw_frames_take_a_mask_for_all(same) -> None:
+    frames, expected = [noise(seed) for seed in range(3)], half()[..., None] > 0
+    made = [picture.array for picture in inverting(same).translate(iter(frames), mask=half(), feather=0)]
+    raw = [*same.translate_raw(io.BytesIO(b"".join(frame.tobytes() for frame in frames)), (48, 32), mask=half(), feather=0)]
+    for frame, array, data in zip(frames, made, raw, strict=True):
+        assert np.abs(array.astype(int) - np.where(expected, 255 - frame, frame)).max() <= 1
+        assert array.tobytes() == data
+
+
+def test_a_tensor_of_floats_cannot_stay_outside_of_a_mask(same) -> None:
+    with pytest.raises(ImageError, match="a tensor of floats has no pixels that could stay"):
+        same.translate(torch.zeros(3, 32, 48), mask=half())
+
+
+def test_all_frames_have_the_same_noise(opened) -> None:
+    noisy = opened("pix2pix", generator={"depth": 6, "width": 2, "dropout": True}, discriminator={"width": 2})
+    frame = noise(height=64, width=64)
+    quiet, *_ = noisy.translate([frame])
+    first, second = noisy.translate([frame, frame], noise=3)
+    np.testing.assert_array_equal(first.array, second.array)
+    assert (first.array != quiet.array).any()
