@@ -33,6 +33,40 @@ LADDER: dict[str, tuple[str | None, ...]] = {
 FOR_GPUS = {("pix2pixhd", "512"), ("crn", "256")}
 PERCEPTUAL = ("pix2pixhd", "crn")
 
+NARROW = "narrower, so that a step takes less time and memory"
+FEWER = "fewer, for small images"
+REASONS = {
+    "generator.width": NARROW,
+    "discriminator.width": NARROW,
+    "encoder.width": NARROW,
+    "refiner.width": NARROW,
+    "model.width": NARROW,
+    "generator.blocks": FEWER,
+    "generator.halvings": FEWER,
+    "encoder.halvings": FEWER,
+    "refiner.residual": "R starts as a copy and learns what to change",
+    "refiner_first": "how long R learns to copy first",
+    "discriminator_first": "how long D learns alone",
+    "lambda_reg": "R shall stay near its input",
+    "lambda_kl": "of a sum over half a batch, here of two pairs",
+    "k_g": "R and D take turns",
+    "model.history": "less memory",
+    "train.batch": "small images leave room for more, and steps become steadier",
+    "train.ema": "translates with the mean of the last weights, which is steadier",
+    "train.lr": "small networks can learn faster",
+    "player_lr.D": "D learns faster than R",
+    "sample_every": "a look now and then, in a run that is short",
+    "save_every": "a checkpoint now and then, in a run that is short",
+    "log_every": "a line now and then, in a run that is short",
+    "flip": "mirrored scenes are scenes too",
+    "resize": "images keep their shape",
+    "checkpointing": "less memory for more time",
+    "model.images": "so many images of a layout, as published",
+    "lambda_perceptual": "without the term that needs VGG-19",
+    "lambda_l1": "something to learn from without VGG-19",
+}
+"""Why presets set what they set, by how the key ends."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -170,7 +204,7 @@ def _rung(facts: Facts, method: str, name: str | None, common: Choices) -> Rung:
     usual, config = flat(configure(method, []).tree()), configure(method, layers)
     about = f"preset '{name}'" if name else ""
     given = {key: value for key, value in flat(config.tree()).items() if name and config.sources.get(key) == about}
-    chosen = {key: Choice(value, _from_preset(name, usual.get(key))) for key, value in given.items()}
+    chosen = {key: Choice(value, _from_preset(name, key, usual.get(key))) for key, value in given.items()}
     if name == "small" and method == "pix2pixhd" and "model.lambda_perceptual" not in common:
         del chosen["model.lambda_perceptual"]  # its weights are here, and a GPU to use them
     chosen |= _cut(facts, method, name, config.data, usual)
@@ -185,9 +219,11 @@ def _rung(facts: Facts, method: str, name: str | None, common: Choices) -> Rung:
     return Rung(name or "paper", chosen, size, (method, name) in FOR_GPUS, epochs, counted, batch)
 
 
-def _from_preset(name: str | None, usual: Any) -> str:
+def _from_preset(name: str | None, key: str, usual: Any) -> str:
+    """Why a preset has this value, and what it would be without."""
+    why = next((reason for end, reason in REASONS.items() if key.endswith(end)), "")
     known = usual is not None and not isinstance(usual, dict | list)
-    return f"preset {name}" + (f"; the default is {dump_value(usual)}" if known else "")
+    return "; ".join([*([why] if why else []), f"preset {name}" + (f", else {dump_value(usual)}" if known else "")])
 
 
 def _cut(facts: Facts, method: str, name: str | None, data: DataSettings, usual: dict[str, Any]) -> Choices:

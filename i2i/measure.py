@@ -1,5 +1,6 @@
 """What a training would cost: a few real steps on the real data, in a temporary place."""
 
+import math
 import tempfile
 import time
 from dataclasses import dataclass
@@ -39,21 +40,21 @@ class _Nobody:
         pass
 
 
-def measure(prepared: Prepared) -> Cost:
+def measure(prepared: Prepared, hopeless: float = math.inf) -> Cost:
     """Train a few steps as `train` would, in the middle of the run, where every player plays. Nothing is left behind.
 
-    Raises what torch raises where memory does not suffice.
+    After a first step of more than `hopeless` seconds there is no second. Raises what torch raises where memory does not suffice.
     """
     with tempfile.TemporaryDirectory(prefix="i2i-plan-") as folder:
         try:
-            return _measured(Path(folder), prepared)
+            return _measured(Path(folder), prepared, hopeless)
         finally:
             memory.give_back_freed_memory()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
 
-def _measured(folder: Path, prepared: Prepared) -> Cost:
+def _measured(folder: Path, prepared: Prepared, hopeless: float) -> Cost:
     trainer = runs.trainer(folder, prepared, _Nobody())
     device = trainer.precision.device
     free = free_on(device)
@@ -75,7 +76,9 @@ def _measured(folder: Path, prepared: Prepared) -> Cost:
         _wait(device)
         readings.append(read - start)
         steps.append(time.monotonic() - read)
-    warm = steps[1:]  # the first one chooses algorithms and takes memory
+        if steps[0] > hopeless:
+            break
+    warm = steps[1:] or steps  # the first one chooses algorithms and takes memory
     held = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else memory.peak()
     return Cost(sum(warm) / len(warm), sum(readings) / len(readings) / trainer.settings.batch, held, free)
 

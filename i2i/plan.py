@@ -1,5 +1,6 @@
 """Look at data, try what fits it on this machine, and write the settings down with a reason for each."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ GPU_BUDGET = "12h"
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 ROOM = 0.9
 """The share of the free memory that a run may take."""
+PATIENCE = 3
+"""A first step, which warms up, that is so many times too slow need not be followed by a second."""
 BESIDE = 1.03
 """What sample sheets, logs and checkpoints add to the time of the steps."""
 
@@ -87,10 +90,12 @@ class Plan:
         assert best.seconds is not None
         assert best.memory is not None
         held = f", {f.held_out} held out" if f.held_out else ""
+        turn = self.choices.get("data.direction")
         return [
             f"{self.method} for {self.source}: {self.why}",
             f"data: {f.said}{held}",
             *(f"side {name}: {_described(f, name)}" for name in ("A", "B")),
+            *([f"the input is B: {turn.reason}"] if turn else []),
             *(f"also possible: {other}" for other in self.others),
             *(f"{t.name}: {_told(t)}" for t in self.tries),
             *(f"note: {concern}" for concern in self.concerns),
@@ -203,8 +208,8 @@ def _refusal(finding: Finding, place: str) -> UserError:
         if ends := views([file.stem for file in files]):
             shown = f"{len(files) // len(ends)} things in {len(ends)} views (_{', _'.join(list(ends)[:5])})"
             hint = (
-                f"the {len(files)} images of '{files[0].parent}' are {shown}: list the pairs you mean in a .csv with the columns"
-                " A and B, and plan for that file; several B of one A ask for bicyclegan"
+                f"the {len(files)} images of '{files[0].parent}' are {shown}: list the pairs you mean in a .csv with the"
+                " columns A and B, and plan for that file; several B of one A ask for bicyclegan"
             )
             return UserError(finding.what, hint)
     return UserError(f"{finding.what}{example}", f"{finding.do}; i2i data check {quote(place)} shows all")
@@ -257,7 +262,8 @@ def _climb(
         say(f"trying {method} as in '{rung.name}', {rung.size} px, on {on}")
         prepared = _prepared(rung, about, method, place, prepared)
         try:
-            cost = measure(prepared)
+            wanted = advice.length_for(rung, about, 0, allowed, "").wanted
+            cost = measure(prepared, hopeless=PATIENCE * 2 * allowed / wanted)
         except (RuntimeError, MemoryError) as error:
             if not _is_about_memory(error):
                 raise
@@ -300,7 +306,7 @@ def _judged(rung: Rung, length: Length, cost: Cost, prepared: Prepared, last: bo
     decoded = _decoded_bytes(prepared)
     is_kept = decoded <= cache_budget(prepared.config.data)
     memory = cost.memory + (decoded if is_kept and _device(prepared).type == "cpu" else 0)
-    steps, verdict, fits = length.steps, f"chosen for {budget}", True
+    steps, verdict, fits = length.steps, f"chosen, fits {budget}", True
     if memory > ROOM * cost.free:
         verdict, fits = f"too much for the {cost.free / 1e9:.1f} GB that are free", False
     elif not length.enough and not last:
@@ -348,11 +354,24 @@ def _concerns(findings: Sequence[Finding], about: Facts, length: Length, tries: 
         best = next(t for t in tries if t.chosen)
         need = BESIDE * length.wanted * (best.step or 0)
         said.append(f"{length.steps} steps are few, the recipe has {length.wanted}: --budget {clock(need)} would do")
+    busy = _busy()
+    if busy:
+        said.append(busy)
     if not about.held_out:
         said.append("nothing is held out: put some images into a folder val or test, and results can be judged on what is new")
     if about.labels and not about.labels.unlabelled:
         said.append("every id is a class here; where one means unlabelled, name it: --set 'data.void=[N]'")
     return said
+
+
+def _busy() -> str:
+    """What else runs here, where that has slowed the measuring down."""
+    if not hasattr(os, "getloadavg"):
+        return ""
+    load, cores = os.getloadavg()[0] - 1, os.cpu_count() or 1  # one is this process
+    return (
+        f"other programs keep about {min(load, cores):.0f} of {cores} cores busy; alone it would be faster" if load >= 1 else ""
+    )
 
 
 def _counts(finding: Finding, about: Facts) -> bool:
@@ -387,6 +406,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _name(device: torch.device) -> str:
+    count = torch.get_num_threads()
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+    return f"cpu ({count} thread{'s' if count > 1 else ''})" if device.type == "cpu" else str(device)
