@@ -127,7 +127,10 @@ def others(facts: Facts, method: str, weights: bool) -> list[str]:
         here = "are here" if weights else "are not here"
         said.append(f"crn trains without a discriminator, which is steadier; it needs the weights of VGG-19, which {here}")
     if method == "pix2pix":
-        said.append("bicyclegan makes several outputs of an input, where more than one is right, as for edges or labels")
+        a, b = facts.a.detail or 0, facts.b.detail or 0
+        open_ = f": one side leaves open much of what the other shows (detail {min(a, b):.0%} and {max(a, b):.0%})"
+        drawn = open_ if min(a, b) < SKETCHY * max(a, b) else ", where more than one is right"
+        said.append(f"bicyclegan makes several outputs of an input{drawn}")
         if min(facts.a.shorter, facts.b.shorter) >= 512:
             said.append("pix2pixhd is made for images as large as these")
     if method == "simgan":
@@ -320,6 +323,7 @@ def length_for(rung: Rung, facts: Facts, step: float, budget: float, words: str)
     if rung.steps:
         return Length("train.steps", Choice(steps, why), steps, wanted)
     epochs = steps * rung.batch / samples
-    epochs = max(1, int(epochs)) if epochs >= 10 else max(0.01, math.floor(epochs * 100) / 100)
+    rounded = math.ceil if steps == wanted else math.floor  # a budget is kept
+    epochs = rounded(epochs) if epochs >= 10 else max(0.01, rounded(epochs * 100) / 100)
     steps = max(1, math.ceil(epochs * samples / rung.batch))
     return Length("train.epochs", Choice(epochs, f"{steps} steps: {why}"), steps, wanted)

@@ -43,7 +43,7 @@ class _Nobody:
 def measure(prepared: Prepared, hopeless: float = math.inf) -> Cost:
     """Train a few steps as `train` would, in the middle of the run, where every player plays. Nothing is left behind.
 
-    After a first step of more than `hopeless` seconds there is no second. Raises what torch raises where memory does not suffice.
+    After a first step of more than `hopeless` seconds there is no second. Raises what torch raises where memory runs out.
     """
     with tempfile.TemporaryDirectory(prefix="i2i-plan-") as folder:
         try:

@@ -357,7 +357,7 @@ def _concerns(findings: Sequence[Finding], about: Facts, length: Length, tries: 
     busy = _busy()
     if busy:
         said.append(busy)
-    if not about.held_out:
+    if not about.held_out and not about.synthetic:
         said.append("nothing is held out: put some images into a folder val or test, and results can be judged on what is new")
     if about.labels and not about.labels.unlabelled:
         said.append("every id is a class here; where one means unlabelled, name it: --set 'data.void=[N]'")
