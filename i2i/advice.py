@@ -101,14 +101,15 @@ def method_for(facts: Facts) -> tuple[str, str]:
         return "simgan", "the folders are called synthetic and real: a refiner makes the one look like the other, in place"
     if facts.kind == "unpaired":
         return "cyclegan", "two sets of images without pairs"
-    if unlike(facts):
-        return "cyclegan", f"names stand on both sides, but {_likeness(facts)}: these are no pairs"
+    if unlike(facts) and facts.layout == "two-folders":
+        return "cyclegan", f"names stand on both sides, but {likeness(facts)}: these are no pairs"
     if facts.labels:
         return "pix2pixhd", "label maps" + (" with instances" if facts.instances else "") + " and photos"
     if facts.outputs >= MOST_OUTPUTS:
         return "bicyclegan", f"pairs in which an input has {facts.outputs:.1f} different outputs on average"
-    known = f"; {_likeness(facts)}" if facts.alike is not None else ""
-    return "pix2pix", f"pairs: names stand on both sides{known}"
+    how = {"side-by-side": "each file holds both sides", "manifest": "as listed"}.get(facts.layout, "names stand on both sides")
+    known = f"; {likeness(facts)}" if facts.alike is not None and facts.pairs >= ENOUGH else ""
+    return "pix2pix", f"pairs: {how}{known}"
 
 
 def unlike(facts: Facts) -> bool:
@@ -116,8 +117,8 @@ def unlike(facts: Facts) -> bool:
     return facts.pairs >= ENOUGH and facts.alike is not None and facts.alike < LIKE_STRANGERS
 
 
-def _likeness(facts: Facts) -> str:
-    return f"partners have more alike outlines than strangers in {facts.alike:.0%} of cases, where chance has 50%"
+def likeness(facts: Facts) -> str:
+    return f"partners are more alike than strangers in {facts.alike:.0%} of cases, where chance has 50%"
 
 
 def others(facts: Facts, method: str, weights: bool) -> list[str]:
@@ -135,7 +136,7 @@ def others(facts: Facts, method: str, weights: bool) -> list[str]:
             said.append("pix2pixhd is made for images as large as these")
     if method == "simgan":
         said.append("cyclegan may change shapes as well, and then annotations do not hold")
-    if method == "cyclegan" and facts.kind == "paired":
+    if method == "cyclegan" and unlike(facts):
         said.append("pix2pix, if they are pairs after all: --method pix2pix")
     return said
 

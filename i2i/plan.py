@@ -354,6 +354,9 @@ def _concerns(findings: Sequence[Finding], about: Facts, length: Length, tries: 
         best = next(t for t in tries if t.chosen)
         need = BESIDE * length.wanted * (best.step or 0)
         said.append(f"{length.steps} steps are few, the recipe has {length.wanted}: --budget {clock(need)} would do")
+    if about.kind == "paired" and advice.unlike(about):
+        hint = "--method cyclegan" if about.layout == "two-folders" else "it may be another kind of set"
+        said.append(f"{advice.likeness(about)}: are these pairs? If not, {hint}")
     busy = _busy()
     if busy:
         said.append(busy)
@@ -394,10 +397,8 @@ def seconds_of(text: str) -> float:
 
 def clock(seconds: float) -> str:
     """Such as 40s, 1h30m or 2d: in words that `seconds_of` takes."""
-    if seconds < 60:
-        return f"{max(1, round(seconds))}s"
-    minutes = round(seconds / 60)
-    parts = (minutes // 1440, "d"), (minutes // 60 % 24, "h"), (minutes % 60 if minutes < 1440 else 0, "m")
+    s = max(1, round(seconds)) if seconds < 600 else round(seconds / 60) * 60
+    parts = (s // 86400, "d"), (s // 3600 % 24, "h"), (s // 60 % 60 if s < 86400 else 0, "m"), (s % 60, "s")
     return "".join(f"{count}{unit}" for count, unit in parts if count)
 
 

@@ -149,7 +149,7 @@ def _sketch(source: Source, looks: Looks) -> Sketch | None:
 def _alike(matched: Sequence[tuple[Source, Source]], looks: Looks) -> float | None:
     some = matched[:: max(1, -(-len(matched) // COMPARED))]
     both = [(a, b) for pair in some if (a := _sketch(pair[0], looks)) and (b := _sketch(pair[1], looks))]
-    return alike([a for a, _ in both], [b for _, b in both]) if len(both) > 1 else None
+    return alike([a for a, _ in both], [b for _, b in both]) if both else None
 
 
 def _outputs(matched: Sequence[tuple[Source, Source]], looks: Looks) -> float:

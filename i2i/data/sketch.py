@@ -47,21 +47,24 @@ def _outline(grey: Array) -> Array:
     return cv2.resize(np.minimum(edges, 1), (GRID, GRID), interpolation=cv2.INTER_AREA)
 
 
-def alike(a: Sequence[Sketch], b: Sequence[Sketch]) -> float:
+def alike(a: Sequence[Sketch], b: Sequence[Sketch]) -> float | None:
     """How often a[i] is more like b[i] than like another one, 0.5 by chance: whether things lie in the same places.
 
-    What all of a side have in common, such as an object in the middle, is taken out first.
+    What all of a side have in common, such as an object in the middle, is taken out first. None where nothing is left.
     """
     one, other = (_centred([sketch.outline for sketch in side]) for side in (a, b))
+    telling = one.any(1) & other.any(1)
+    one, other = one[telling], other[telling]
     likeness = one @ other.T
     count, own = len(likeness), likeness.diagonal()[:, None]
     closer = (own > likeness).sum() + 0.5 * ((own == likeness).sum() - count)
-    return float(closer / (count * (count - 1))) if count > 1 else 1.0
+    return float(closer / (count * (count - 1))) if count > 1 else None
 
 
 def _centred(outlines: Sequence[Array]) -> Array:
-    """(N, GRID²) of length 1, or 0."""
+    """(N, GRID²) of length 1; 0 for those that are as all others."""
     flat = np.stack(outlines).reshape(len(outlines), -1)
     flat = flat - flat.mean(0)
     flat -= flat.mean(1, keepdims=True)
-    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    return np.where(length > 1e-4, flat / np.maximum(length, 1e-4), 0)
