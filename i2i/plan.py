@@ -12,7 +12,7 @@ import torch
 
 from i2i import advice
 from i2i.advice import Choice, Choices, Length, Rung
-from i2i.config import Config, DataSettings, Layer, commented, parse
+from i2i.config import Config, DataSettings, Layer, commented, dump_value, from_assignments, parse
 from i2i.data import catalogue, folders
 from i2i.data.check import examine
 from i2i.data.facts import Facts, facts, views
@@ -142,12 +142,14 @@ def plan(
 
     Raises UserError for what would stop training, as `train` does.
     """
+    # What is asked for.
     kind: Any = known_method(method).data if method else None
     precision = choose_precision("auto", choose_device(device))
     allowed = seconds_of(budget or BUDGETS.get(precision.device.type, GPU_BUDGET))
     layouts = method_class(method).scenes or kind if method else "unpaired"
     place = locate(source, layouts, say)
 
+    # What the data is.
     settings = DataSettings.model_validate({"direction": direction or "AtoB"})
     how: dict[str, Any] = {"kind": kind, "settings": settings, "size": (1, 1), "sketched": True}
     report, seen = examine(place, **how, on_progress=paced(say, "data: looked at", "files"))
@@ -156,6 +158,8 @@ def plan(
             raise _refusal(finding, place)
     assert seen
     about = facts(report, seen, settings)
+
+    # The method, and which side is the input.
     guessed, why = advice.method_for(about)
     chosen, why = (method, "asked for") if method else (guessed, why)
     about = replace(about, kind=known_method(chosen).data)
@@ -168,6 +172,7 @@ def plan(
         if not method:
             chosen, why = "pix2pixhd", f"pairs of label maps (values from {x.low:g} to {x.top:g}) and photos"
 
+    # The settings: what the data asks for, and the largest networks that fit.
     common = advice.for_data(about, chosen, way, perceptual=_no_perceptual(about, chosen, way, precision.device))
     given = {"data.source": Choice(source, "")} | ({"data.direction": turn} if turn else {})
     given |= {"train.device": Choice(device, "--device")} if device != "auto" else {}
@@ -284,8 +289,7 @@ def _climb(
 def _prepared(rung: Rung, about: Facts, method: str, place: str, before: Prepared | None) -> Prepared:
     """The data as `train` would take it; a second rung goes by what the first one has found."""
     kind = method_class(method)
-    tree = _nested({key: choice.value for key, choice in rung.choices.items()})
-    config = configure(method, [Layer("the plan", tree)])
+    config = configure(method, [from_assignments([f"{key}={dump_value(c.value)}" for key, c in rung.choices.items()])])
     found: dict[str, Any] = {"source": place}
     if before:
         found |= {key: value for key, value in before.config.tree()["data"].items() if key in ("layout", "x", "y")}
@@ -296,10 +300,6 @@ def _prepared(rung: Rung, about: Facts, method: str, place: str, before: Prepare
         check_networks(config)
         return replace(before, config=config)
     return prepare(config, decode=False)
-
-
-def _nested(values: dict[str, Any]) -> dict[str, Any]:
-    return parse("\n".join(commented(dict(sorted(values.items())), {})), "the plan")
 
 
 def _judged(rung: Rung, length: Length, cost: Cost, prepared: Prepared, last: bool, budget: str) -> Try:
