@@ -18,6 +18,8 @@ FAR = 0.15
 """Mean brightness of a channel, as a share of its range: sides that differ by more differ in their colours."""
 LEAST_STEPS, MOST_SEEN = 2000, 250_000
 """Shorter runs show little; the published ones of the largest sets see each image less often: 1334 zebras 200 times."""
+MOST_EPOCHS = 200
+"""As both papers have them."""
 LEAST, LEAST_OF = 32, {"bicyclegan": 64}
 SCALE = 286 / 256
 """Loading size to crop, as published."""
@@ -318,13 +320,17 @@ def length_for(rung: Rung, facts: Facts, step: float, budget: float, words: str)
         wanted, why = LEAST_STEPS, f"{samples} images need more than the recipe's {rung.epochs:g} to make {LEAST_STEPS} steps"
     if not rung.steps and wanted * rung.batch > MOST_SEEN:
         wanted, why = MOST_SEEN // rung.batch, f"{samples} images need fewer than the recipe's {rung.epochs:g}"
-    steps = max(1, min(wanted, int(budget / max(step, 1e-9))))
+    allowed = int(budget / max(step, 1e-9))
+    steps = max(1, min(wanted, allowed))
+    room = min(round(MOST_EPOCHS * samples / rung.batch), MOST_SEEN // rung.batch, allowed // 2)
+    if not rung.steps and room > wanted:  # the networks are small, and time is left
+        steps, why = room, f"more than the recipe's {rung.epochs:g}, since {words} have room"
     if steps < wanted:
         why = f"what {words} allow; the recipe has {rung.steps or f'{rung.epochs:g}'}"
     if rung.steps:
         return Length("train.steps", Choice(steps, why), steps, wanted)
     epochs = steps * rung.batch / samples
-    rounded = math.ceil if steps == wanted else math.floor  # a budget is kept
+    rounded = math.ceil if steps == wanted else math.floor  # so that the budget is kept
     epochs = rounded(epochs) if epochs >= 10 else max(0.01, rounded(epochs * 100) / 100)
     steps = max(1, math.ceil(epochs * samples / rung.batch))
     return Length("train.epochs", Choice(epochs, f"{steps} steps: {why}"), steps, wanted)

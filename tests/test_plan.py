@@ -254,6 +254,15 @@ def test_a_run_is_cut_to_its_budget_and_says_so(tmp_path, costs) -> None:
     assert "what 20m allow; the recipe has 200" in made.choices["train.epochs"].reason
 
 
+def test_small_networks_take_up_to_half_of_a_budget_that_has_room(tmp_path, costs) -> None:
+    root = str(pairs(tmp_path, 100, 32))
+    for small, epochs in ((0.01, 200), (1.0, 144), (2.0, 120)):
+        costs(99.0, small)
+        made = plan(root, budget="2h4m")
+        assert (made.best.name, made.choices["train.epochs"].value) == ("small", epochs)
+        assert (made.best.seconds or 0) < 7440
+
+
 def test_a_budget_that_is_far_too_short_is_said(tmp_path, costs) -> None:
     costs(99.0)
     made = plan(str(pairs(tmp_path)), budget="5m")
