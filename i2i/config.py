@@ -253,6 +253,22 @@ def dump_value(value: Any) -> str:
     return text.strip().removesuffix("...").strip()
 
 
+def commented(values: dict[str, Any], comments: dict[str, str], column: int = 44) -> list[str]:
+    """Lines of YAML for values by dotted key, each with its comment."""
+    lines: list[str] = []
+    section: list[str] = []
+    for key, value in values.items():
+        *groups, leaf = key.split(".")
+        for depth, group in enumerate(groups):
+            if section[depth : depth + 1] != [group]:
+                lines.append(f"{'  ' * depth}{group}:")
+                section = groups[: depth + 1]
+        section = groups
+        line = f"{'  ' * len(groups) + leaf + ': ' + dump_value(value):<{column}}"
+        lines.append(f"{line}# {comments[key]}" if comments.get(key) else line.rstrip())
+    return lines
+
+
 def flat(tree: Tree, prefix: str = "") -> dict[str, Any]:
     """{"train": {"lr": 1}} -> {"train.lr": 1}. Lists and empty trees are values."""
     leaves: dict[str, Any] = {}

@@ -44,8 +44,8 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, d
     scenes, crop = method_class(config.method).scenes or kind, _largest_crop(config)
     place = group.tell(lambda: locate(config.data.source, scenes, say, crop))
     found = folders.find(place, config.data.layout)
-    train, notes = _oriented(found.splits["train"], kind, config.data.direction)
-    held_out = _oriented(found.held_out, kind, config.data.direction)[0] if found.held_out else None
+    train, notes = oriented(found.splits["train"], kind, config.data.direction)
+    held_out = oriented(found.held_out, kind, config.data.direction)[0] if found.held_out else None
     if not train.a or not train.b:
         raise UserError(
             f"no image in '{place}' has a partner of the same name", f"i2i data check {quote(place)} shows what lies there"
@@ -66,7 +66,7 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, d
         side: domain.model_dump() for side, domain in (("x", x), ("y", y)) if getattr(config.data, side) is None
     })  # fmt: skip
     for stage in config.by_stage().values():
-        _check_networks(stage)
+        check_networks(stage)
     if decode:
         group.tell(lambda: _check_images(config, kind, "".join(stated), say, counted))
     budget = cache_budget(config.data)
@@ -85,7 +85,7 @@ def _largest_crop(config: Config) -> tuple[int, int]:
     return max((stage.data.crop for stage in config.by_stage().values()), key=math.prod)
 
 
-def _oriented(sides: folders.Sides, kind: str, direction: str) -> tuple[folders.Sides, list[str]]:
+def oriented(sides: folders.Sides, kind: str, direction: str) -> tuple[folders.Sides, list[str]]:
     """The sides as x and y: matched by name where the method learns from pairs, swapped where B is the input."""
     notes = []
     if kind == "paired":
@@ -151,7 +151,7 @@ def _check_images(config: Config, kind: Any, stated: str, say: Callable[[str], N
     return ""
 
 
-def _check_networks(config: Config) -> None:
+def check_networks(config: Config) -> None:
     """Raise UserError where the networks do not have the players that are named, or the crop does not suit them."""
     method = without_weights(config)
     method.require()

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from i2i.atomic import explained
-from i2i.cli import data, export, imports, messages, show, train, translate
+from i2i.cli import data, doctor, export, imports, messages, plan, show, train, translate
 from i2i.errors import Interrupted, OutOfResources, UserError
 
 app = typer.Typer(
@@ -27,6 +27,8 @@ app.command("translate")(translate.translate)
 app.command("import")(imports.import_)
 app.command("export")(export.export)
 app.add_typer(data.app, name="data")
+app.command("plan")(plan.plan)
+app.command("doctor")(doctor.doctor)
 app.command("show")(show.show)
 app.command("methods")(show.methods)
 app.command("config")(show.config)

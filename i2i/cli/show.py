@@ -80,19 +80,12 @@ def show(
 
 def show_config(config: "Config") -> None:
     """A configuration as YAML that can be used again, with the source of each value in a comment."""
-    from i2i.config import SECTIONS, STAGES, dump, dump_value, flat
+    from i2i.config import SECTIONS, STAGES, commented, dump, flat
 
     messages.result(f"method: {config.method}")
     tree = config.tree()
-    section: list[str] = []
-    for key, value in flat({name: tree[name] for name in SECTIONS}).items():
-        *groups, leaf = key.split(".")
-        for depth, group in enumerate(groups):
-            if section[depth : depth + 1] != [group]:
-                messages.result(f"{'  ' * depth}{group}:")
-                section = groups[: depth + 1]
-        section = groups
-        messages.result(f"{'  ' * len(groups) + leaf + ': ' + dump_value(value):<44}# {config.sources[key]}")
+    for line in commented(flat({name: tree[name] for name in SECTIONS}), config.sources):
+        messages.result(line)
     if config.stages:
         messages.result(dump({STAGES: config.stages}).rstrip())
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from i2i.data.findings import SEVERITIES, Finding, Severity, about, examples
 from i2i.data.folders import Found, Source, find, pairs
 from i2i.data.labels import Census, label_maps
 from i2i.data.settle import agreed
+from i2i.data.sketch import Sketch, sketch
 from i2i.decoders import Header
 from i2i.domain import TOP, Domain, words
 from i2i.errors import UserError
@@ -69,13 +70,30 @@ class Look:
     low: float = 0.0
     top: float = 0.0
     digest: bytes | None = None
+    sketches: tuple[Sketch, ...] = ()
+    """Where asked for: of the picture, or of its left and right half."""
 
 
 Looks = Mapping[Path, Look]
 Progress = Callable[[int, int], None]
 
 
-def check(
+@dataclass(frozen=True)
+class Seen:
+    """Where the files lie and what each turned out to be, for whoever wants to know more than the report says."""
+
+    found: Found
+    looks: Looks
+    label_side: str
+    counted: Census | None
+
+
+def check(root: str | Path, layout: str = "auto", **how: Any) -> Report:
+    """The report of `examine`, which says what can be asked for."""
+    return examine(root, layout, **how)[0]
+
+
+def examine(
     root: str | Path,
     layout: str = "auto",
     *,
@@ -85,13 +103,15 @@ def check(
     stated: str = "",
     settings: DataSettings | None = None,
     counted: Census | None = None,
+    sketched: bool = False,
     on_progress: Progress | None = None,
-) -> Report:
+) -> tuple[Report, Seen | None]:
     """Look at every file of a data set. `thorough` decodes them all, the only way to see damage.
 
     Without a `kind` the data is judged as pairs where most names match. `size` is the crop (height, width); without it the one
     that training takes by default. `stated` names the sides ("A", "AB") whose range of values the settings give. `settings` say
-    what is a label map; `counted` spares to read those again. Nothing that is wrong with the data raises: it is in the report.
+    what is a label map; `counted` spares to read those again. `sketched` also asks what the pictures are like. Nothing that is
+    wrong with the data raises: it is in the report, and without any layout there is nothing beside it.
     """
     settings = settings or DataSettings()
     try:
@@ -100,11 +120,11 @@ def check(
         side = _label_side(settings, found, kind)
         palette = labels.palette_of(settings) if side else None
     except UserError as error:
-        return Report(str(root), None, "", kind, (), (Finding("error", error.message, error.hint or ""),), None)
+        return Report(str(root), None, "", kind, (), (Finding("error", error.message, error.hint or ""),), None), None
     maps = label_maps(found, side) if side else []
     if maps and counted is None and thorough:
         counted = labels.census(maps, palette)
-    looks = _looks(found, thorough, {source.path for source in maps if not source.half}, on_progress)
+    looks = _looks(found, thorough, {source.path for source in maps if not source.half}, sketched, on_progress)
     findings = [
         *(things(maps, counted, settings, palette) if side and counted else ()),
         *(companions(found, settings, side, thorough) if kind == "paired" else ()),
@@ -121,9 +141,10 @@ def check(
         *_strangers(looks),
     ]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    sides = tuple(_side(split, name, sources, looks, name == side) for split, name, sources in _all_sides(found))
+    sides = tuple(_side(split, name, sources, looks, name == side) for split, name, sources in all_sides(found))
     crop = _fitting(_training_sizes(found, looks))
-    return Report(str(root), found.layout, found.said, kind, sides, tuple(findings), crop)
+    report = Report(str(root), found.layout, found.said, kind, sides, tuple(findings), crop)
+    return report, Seen(found, looks, side, counted)
 
 
 # Looking
@@ -136,13 +157,16 @@ def _label_side(settings: DataSettings, found: Found, kind: Kind) -> str:
     return "B" if settings.direction == "BtoA" else "A"
 
 
-def _looks(found: Found, thorough: bool, maps: Collection[Path], on_progress: Progress | None) -> dict[Path, Look]:
+def _looks(
+    found: Found, thorough: bool, maps: Collection[Path], sketched: bool, on_progress: Progress | None
+) -> dict[Path, Look]:
     """Every file once, a few at a time: decoding releases Python's lock. Label `maps` are not looked at as images."""
+    parts = 0 if not sketched else 2 if found.layout == "side-by-side" else 1
 
     def looked_at(file: Path) -> Look:
-        return _quick_look(file) if not thorough else _stored_look(file) if file in maps else _thorough_look(file)
+        return _quick_look(file) if not thorough else _stored_look(file) if file in maps else _thorough_look(file, parts)
 
-    files = list(dict.fromkeys(source.path for _, _, sources in _all_sides(found) for source in sources))
+    files = list(dict.fromkeys(source.path for _, _, sources in all_sides(found) for source in sources))
     pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="i2i-check")
     looks = {}
     try:
@@ -171,14 +195,16 @@ def _digest(file: Path) -> bytes:
     return hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
 
 
-def _thorough_look(file: Path) -> Look:
+def _thorough_look(file: Path, parts: int) -> Look:
     header = None
     try:
         header = images.header(file)
         picture = images.read(file)
         digest = _digest(file)
         low, top = float(picture.array.min()), float(picture.array.max())
-        return Look(header, None, picture.notes, _see_through(picture), low, top, digest)
+        middle = max(1, picture.width // parts) if parts else 0  # the last column of an odd width belongs to neither half
+        sketches = tuple(sketch(picture.array[:, n * middle : (n + 1) * middle]) for n in range(parts))
+        return Look(header, None, picture.notes, _see_through(picture), low, top, digest, sketches)
     except images.ImageError as error:
         return Look(header, error.message)
     except OSError as error:
@@ -234,7 +260,7 @@ def _partners(found: Found, kind: Kind) -> Iterator[Finding]:
 def _values(found: Found, looks: Looks, stated: str, label_side: str) -> Iterator[Finding]:
     """Where the images of one side cannot be brought to one kind, or would lose by it."""
     for side in [side for side in ("A", "B") if side != label_side]:
-        sources = [s for _, name, of_split in _all_sides(found) if name == side for s in of_split if looks[s.path].header]
+        sources = [s for _, name, of_split in all_sides(found) if name == side for s in of_split if looks[s.path].header]
         headers = [header for source in sources if (header := looks[source.path].header)]
         if headers:
             try:
@@ -286,8 +312,8 @@ def _pair_sizes(found: Found, kind: Kind, looks: Looks) -> Iterator[Finding]:
         scaled, bent = [], []
         for a, b in pairs(sides)[0]:
             header_a, header_b = looks[a.path].header, looks[b.path].header
-            if header_a and header_b and _size(a, header_a) != _size(b, header_b):
-                same_shape = _same_shape(_size(a, header_a), _size(b, header_b))
+            if header_a and header_b and size_of(a, header_a) != size_of(b, header_b):
+                same_shape = _same_shape(size_of(a, header_a), size_of(b, header_b))
                 scaled += [a.path] if same_shape else []
                 bent += [a.path] if not same_shape else []
         do = "their contents no longer match after resizing; cut partners to the same part of the scene"
@@ -327,7 +353,7 @@ def _small(found: Found, looks: Looks, size: tuple[int, int] | None) -> Iterator
 
 def _training_sizes(found: Found, looks: Looks) -> dict[Path, tuple[int, int]]:
     train = found.splits["train"]
-    return {s.path: _size(s, header) for s in (*train.a, *train.b) if (header := looks[s.path].header)}
+    return {s.path: size_of(s, header) for s in (*train.a, *train.b) if (header := looks[s.path].header)}
 
 
 def _fitting(sizes: Mapping[Path, tuple[int, int]]) -> int | None:
@@ -339,7 +365,7 @@ def _fitting(sizes: Mapping[Path, tuple[int, int]]) -> int | None:
 def _copies(found: Found, looks: Looks) -> Iterator[Finding]:
     """The same bytes more than once: within a side they weigh more; on both sides of training they are a mistake."""
     places: dict[bytes, dict[tuple[bool, str], set[Path]]] = defaultdict(lambda: defaultdict(set))
-    for split, side, sources in _all_sides(found):
+    for split, side, sources in all_sides(found):
         for source in sources:
             digest = looks[source.path].digest
             if digest:
@@ -404,13 +430,13 @@ def _is_stranger(file: Path) -> bool:
 # Words and small sums
 
 
-def _all_sides(found: Found) -> Iterator[tuple[str, str, Sequence[Source]]]:
+def all_sides(found: Found) -> Iterator[tuple[str, str, Sequence[Source]]]:
     for split, sides in found.splits.items():
         yield split, "A", sides.a
         yield split, "B", sides.b
 
 
-def _size(source: Source, header: Header) -> tuple[int, int]:
+def size_of(source: Source, header: Header) -> tuple[int, int]:
     """Width and height of a source, half of its file where it is a half."""
     return header.width // (2 if source.half else 1), header.height
 
@@ -418,7 +444,7 @@ def _size(source: Source, header: Header) -> tuple[int, int]:
 def _side(split: str, side: str, sources: Sequence[Source], looks: Looks, is_labels: bool) -> Side:
     known = [(source, header) for source in sources if (header := looks[source.path].header)]
     values = Counter(("label map, " if is_labels else "") + words(header.dtype, header.channels) for _, header in known)
-    sizes = _sizes(_size(*one) for one in known)
+    sizes = _sizes(size_of(*one) for one in known)
     return Side(split, side, len(sources), sizes, ", ".join(kind for kind, _ in values.most_common()))
 
 

@@ -144,14 +144,7 @@ class Trainer:
         if self.done == 0:
             self._show()
         while self.step < total:
-            # Learn from one batch.
-            self.update.set_rate(self._factor())
-            self.update.step, self.update.epoch = self.step, self.epoch
-            self.method.train()
-            with self.precision.autocast():
-                self.method.step(self._floats(next(supply)), self.update)
-            self.step += 1
-            self.average.update(self.step)
+            self.learn(next(supply))
             self.journal.add(self.update.taken_terms())
             self.seconds, clock = self.seconds + time.monotonic() - clock, time.monotonic()
 
@@ -175,6 +168,16 @@ class Trainer:
                     self._resume_command(self.ranks.count),
                     signal=stop.signal or signal.SIGTERM,
                 )
+
+    def learn(self, batch: loader.Batch) -> None:
+        """One step, on one batch."""
+        self.update.set_rate(self._factor())
+        self.update.step, self.update.epoch = self.step, self.epoch
+        self.method.train()
+        with self.precision.autocast():
+            self.method.step(self._floats(batch), self.update)
+        self.step += 1
+        self.average.update(self.step)
 
     def _floats(self, batch: loader.Batch) -> Batch:
         """(B, H, W, C) in the files' dtype -> (B, C, H, W) as methods take it, on the device, in the plain memory layout."""
