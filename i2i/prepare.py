@@ -44,8 +44,8 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, d
     scenes, crop = method_class(config.method).scenes or kind, _largest_crop(config)
     place = group.tell(lambda: locate(config.data.source, scenes, say, crop))
     found = folders.find(place, config.data.layout)
-    train, notes = _oriented(found.splits["train"], kind, config.data.direction)
-    held_out = _oriented(found.held_out, kind, config.data.direction)[0] if found.held_out else None
+    train, notes = oriented(found.splits["train"], kind, config.data.direction)
+    held_out = oriented(found.held_out, kind, config.data.direction)[0] if found.held_out else None
     if not train.a or not train.b:
         raise UserError(
             f"no image in '{place}' has a partner of the same name", f"i2i data check {quote(place)} shows what lies there"
@@ -85,7 +85,7 @@ def _largest_crop(config: Config) -> tuple[int, int]:
     return max((stage.data.crop for stage in config.by_stage().values()), key=math.prod)
 
 
-def _oriented(sides: folders.Sides, kind: str, direction: str) -> tuple[folders.Sides, list[str]]:
+def oriented(sides: folders.Sides, kind: str, direction: str) -> tuple[folders.Sides, list[str]]:
     """The sides as x and y: matched by name where the method learns from pairs, swapped where B is the input."""
     notes = []
     if kind == "paired":
