@@ -60,7 +60,7 @@ def features(where: Sequence[Path], device: torch.device) -> Judge:
                 network = _classifier(name, file, device)
                 return Judge(FeatureNetwork(of_classifier(network), CLASSIFIER_SIDE), name, file, sha256(file))
     raise Missing(
-        "it needs the weights of Inception, or of another classifier of torchvision",
+        "KID, FID and all else in features need the weights of Inception, or of another classifier",
         f"put {INCEPTION_URL} (96 MB) into '{where[-1]}', or into {PLACES}",
     )
 

@@ -132,7 +132,8 @@ def _again(fake: Path | None, real: Path | None, target: Path | None) -> str:
 
 def _tree(report: "Report", fake: str, seed: int) -> dict[str, Any]:
     """JSON has no infinity: it is the text "inf"; null is a number that is not there, with its reason."""
-    numbers = [{**(tree := asdict(number)), **tree.pop("outcome")} for number in report.numbers]
+    numbers = [asdict(number) for number in report.numbers]
+    numbers = [{**{key: part for key, part in tree.items() if key != "outcome"}, **tree["outcome"]} for tree in numbers]
     return _plain({"evaluated": fake, "seed": seed, "metrics": numbers, "formats": report.formats, "warnings": report.warnings})
 
 
@@ -152,7 +153,7 @@ def _print(report: "Report") -> None:
         messages.result(f"{word}: {sum(formats.values())} images ({', '.join(formats)})")
     rows = [_row(number) for number in report.numbers]
     widths = [max(len(row[i]) for row in (HEADINGS, *rows) if len(row) > 2) for i in range(len(HEADINGS))]
-    widths[0] = max(len(row[0]) for row in rows)
+    widths[0] = max(len(row[0]) for row in (HEADINGS, *rows))
     for row in (HEADINGS, *rows):
         messages.result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
     for number in report.numbers:
