@@ -1,6 +1,7 @@
 """`i2i evaluate`: how good the outputs of a run are, or the images of a folder."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
@@ -49,13 +50,12 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     seed: Annotated[int, typer.Option(help="Of random patches, directions, subsets and styles.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    list_metrics: Annotated[bool, typer.Option("--list", help="List the metrics and what each needs, and stop.")] = False,
 ) -> None:
     """Measure outputs against real images: a run on data that it has not seen, or a folder.
 
     Every number comes with its n, and with the same number for real images against real ones: what is better than that is
-    noise. L1, PSNR, SSIM, MS-SSIM, sliced Wasserstein, 1-NN in pixels, a classifier test, the birthday test and diversity need
-    nothing else. KID, FID, precision, recall, density, coverage and 1-NN in features need a file of weights, and so does LPIPS;
-    where it is not there, the reason stands in the place of the number.
+    noise. Some metrics need a file of published weights; where it is not there, the reason stands in the place of the number.
 
     Examples:
 
@@ -67,6 +67,9 @@ def evaluate(
 
         i2i evaluate --fake photos/ --target facades/testA --metrics l1,psnr,ssim
     """
+    if list_metrics:
+        _list(as_json)
+        return
     _refuse_contradictions(run, fake, real, target, {"--data": data, "--checkpoint": checkpoint, "--direction": direction})
     if direction not in (None, "AtoB", "BtoA"):
         raise UserError(f"--direction must be AtoB or BtoA, not '{direction}'", "leave it out for the direction of training")
@@ -130,6 +133,29 @@ def _again(fake: Path | None, real: Path | None, target: Path | None) -> str:
 # Results
 
 
+def _list(as_json: bool) -> None:
+    from i2i.metrics import METRICS
+
+    needs = {name: [metric.kind, *(["weights"] if metric.judge else [])] for name, metric in METRICS.items()}
+    if as_json:
+        rows = ("better", "least", "summary")
+        tree = {name: {key: getattr(metric, key) for key in rows} | {"needs": needs[name]} for name, metric in METRICS.items()}
+        messages.result_json(tree)
+    else:
+        _table([("metric", "better", "least n", "needs", "what")] + [
+            (name, m.better, str(m.least), " + ".join(needs[name]), m.summary) for name, m in METRICS.items()
+        ])  # fmt: skip
+    messages.next_command("i2i evaluate --fake DIR --real DIR --metrics kid,1nn")
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns as wide as what is in them; a row of two tells something in words, and may be longer."""
+    full = [row for row in rows if len(row) == len(rows[0])]
+    widths = [max(len(row[i]) for row in (full if i else rows)) for i in range(len(rows[0]))]
+    for row in rows:
+        messages.result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
+
+
 def _tree(report: "Report", fake: str, seed: int) -> dict[str, Any]:
     """JSON has no infinity: it is the text "inf"; null is a number that is not there, with its reason."""
     numbers = [asdict(number) for number in report.numbers]
@@ -151,11 +177,7 @@ def _print(report: "Report") -> None:
     for side, word in (("fake", "outputs"), ("real", "real")):
         formats = report.formats[side]
         messages.result(f"{word}: {sum(formats.values())} images ({', '.join(formats)})")
-    rows = [_row(number) for number in report.numbers]
-    widths = [max(len(row[i]) for row in (HEADINGS, *rows) if len(row) > 2) for i in range(len(HEADINGS))]
-    widths[0] = max(len(row[0]) for row in (HEADINGS, *rows))
-    for row in (HEADINGS, *rows):
-        messages.result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
+    _table([HEADINGS, *map(_row, report.numbers)])
     for number in report.numbers:
         if number.note:
             messages.result(f"{number.name}: {number.note}")

@@ -122,5 +122,10 @@ def test_the_help_names_every_metric_family_and_shows_examples(i2i):
     assert "i2i evaluate runs/pix2pix-facades-001" in said
 
 
-def test_every_metric_says_what_it_is_and_whether_less_is_better():
-    assert all(metric.summary and metric.better in ("lower", "higher", "0.5") for metric in METRICS.values())
+def test_the_metrics_are_listed_with_what_they_need(i2i):
+    done = i2i("evaluate", "--list")
+    assert [line.split()[0] for line in done.out.splitlines()] == ["metric", *METRICS]
+    assert done.err.startswith("next: ")
+    tree = json.loads(i2i("evaluate", "--list", "--json").out)
+    assert tree["lpips"]["needs"] == ["pairs", "weights"]
+    assert all(row["summary"] and row["better"] in ("lower", "higher", "0.5") for row in tree.values())
