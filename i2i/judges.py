@@ -58,7 +58,7 @@ def features(where: Sequence[Path], device: torch.device) -> Judge:
         for file in candidates:
             if name := architecture(file):
                 network = _classifier(name, file, device)
-                return Judge(FeatureNetwork(of_classifier(network), CLASSIFIER_SIDE), name, file, sha256(file))
+                return Judge(FeatureNetwork(of_classifier(network), CLASSIFIER_SIDE, device), name, file, sha256(file))
     raise Missing(
         "KID, FID and all else in features need the weights of Inception, or of another classifier",
         f"put {INCEPTION_URL} (96 MB) into '{where[-1]}', or into {PLACES}",
@@ -121,7 +121,7 @@ def _inception(file: Path, device: torch.device) -> FeatureNetwork:
         network = fid_inception()
     hint = f"expected is {INCEPTION_URL}"
     _fill(network, read_tensors(file, hint), file, hint)
-    return FeatureNetwork(of_inception(_frozen(network, device)), SIDE)
+    return FeatureNetwork(of_inception(_frozen(network, device)), SIDE, device)
 
 
 def _classifier(name: str, file: Path, device: torch.device, *, only_features: bool = False) -> nn.Module:

@@ -41,6 +41,7 @@ class Asked:
     """What to measure: names of `METRICS`, a `palette` (K, 3) for those that need one, `weights` as places to look in.
 
     Without names the usual ones are measured. With `require` a missing file of weights is an error, not a missing number.
+    The `device` is that of networks: numbers are computed on the CPU, in float64.
     """
 
     names: Sequence[str] = ()
@@ -98,20 +99,17 @@ def score(
     sets = Sets(asked.names, networks, counts, min(sides), asked.seed)
     various = Styles(asked.names, networks)
 
-    def load(shot: Shot) -> Tensor:
-        return shot.load().to(asked.device)
-
     idle = sets.idle and (pairs is None or pairs.idle)
     steps, inputs = 0 if idle else max(counts), 0 if various.idle or styles is None else min(len(fake), PROTOCOL[0])
     for i in range(steps):
-        output, other = load(fake[i]) if i < len(fake) else None, load(real[i]) if i < len(real) else None
+        output, other = fake[i].load() if i < len(fake) else None, real[i].load() if i < len(real) else None
         sets.add(output, other)
         if pairs and output is not None and other is not None:
             pairs.add(output, other)
         on_progress(i + 1, steps + inputs)
     for i in range(inputs):
         assert styles
-        various.add([image.to(asked.device) for image in styles(i)], load(real[i % len(real)]))
+        various.add(styles(i), real[i % len(real)].load())
         on_progress(steps + i + 1, steps + inputs)
 
     outcomes = {**(pairs.outcomes() if pairs else {}), **sets.outcomes(), **various.outcomes()}

@@ -103,10 +103,10 @@ class Pairs:
         self.before = target
 
     def _ids(self, image: Tensor) -> Tensor:
-        return palettes.nearest(image, self.palette.to(image.device))
+        return palettes.nearest(image, self.palette)
 
     def _confusion(self, image: Tensor, true: Tensor) -> Tensor:
-        return palettes.confusion(self._ids(image), true, len(self.palette)).cpu()
+        return palettes.confusion(self._ids(image), true, len(self.palette))
 
     def outcomes(self) -> dict[str, Outcome]:
         found = {**self.too_small, **self.distances.outcomes()}

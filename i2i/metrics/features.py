@@ -13,15 +13,16 @@ IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 
 
 
 class FeatureNetwork(NamedTuple):
-    """`describe` makes (B, 3, side, side) in 0..255 to (B, d). It is frozen, and in evaluation mode."""
+    """`describe` makes (B, 3, side, side) in 0..255 to (B, d) on its device. It is frozen, and in evaluation mode."""
 
     describe: Callable[[Tensor], Tensor]
     side: int
+    device: torch.device = torch.device("cpu")
 
     def __call__(self, image: Tensor, resize: Resize = "clean") -> Tensor:
-        """image: (3, H, W) uint8, of any size, seen whole -> (d,) float32."""
+        """image: (3, H, W) uint8, of any size, seen whole -> (d,) float32, on the CPU."""
         with torch.inference_mode():
-            return self.describe(RESIZES[resize](image[None].float(), self.side))[0].float()
+            return self.describe(RESIZES[resize](image[None].float().to(self.device), self.side))[0].float().cpu()
 
 
 def clean(x: Tensor, side: int) -> Tensor:

@@ -33,15 +33,15 @@ class Lpips:
 
     @torch.inference_mode()
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Images: (B, 3, H, W) in 0..255 -> (B,). Eq. 1: squared differences of unit vectors, weighed, mean over the image."""
-        total = torch.zeros(len(a), device=a.device)
+        """Images: (B, 3, H, W) in 0..255 -> (B,) on the CPU. Eq. 1: squared differences of unit vectors, weighed, averaged."""
+        total = torch.zeros(len(a))
         for x, y, weight in zip(self._seen(a), self._seen(b), self.linear, strict=True):
             difference = (_unit(x) - _unit(y)).square() * weight.to(x).view(1, -1, 1, 1)
-            total = total + difference.sum(1).mean((1, 2))
+            total += difference.sum(1).mean((1, 2)).cpu()
         return total
 
     def _seen(self, image: Tensor) -> list[Tensor]:
-        x = image.float() / 127.5 - 1
+        x = image.float().to(self.linear[0].device) / 127.5 - 1
         if self.version == "0.1":  # the first release forgot to scale its input, and papers of its time report that
             x = (x - x.new_tensor(SHIFT).view(3, 1, 1)) / x.new_tensor(SCALE).view(3, 1, 1)
         seen = []

@@ -4,8 +4,8 @@
 
 Without a folder the images are the built-in scenes, summer and winter mixed. They are split at random into a reference and as
 many others. The others are measured against the reference, "none", in several splits; and in the first one with each defect. A
-defect is seen (+) where it lies more than three standard deviations of "none" from the mean of "none", on the bad side, and taken
-for good (!) where it lies as far on the other side. Metrics of pairs compare each image with what it was before the defect.
+defect is seen (+) where it lies more than three standard deviations of "none" from the mean of "none", on the bad side, and
+taken for good (!) where it lies as far on the other side. Metrics of pairs compare each image with what it was before.
 Nothing here is a test: figures depend on the images and on the machine.
 """
 

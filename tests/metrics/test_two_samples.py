@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from i2i.metrics import two_samples
 from i2i.metrics.two_samples import birthday, classifier_test, diversity, nearest_neighbours
 
 
@@ -69,6 +70,16 @@ def test_half_of_the_batches_have_a_birthday_where_the_support_is_about_the_squa
     kinds = torch.randint(0, 300, (40,), generator=torch.Generator().manual_seed(1))  # 1.18 sqrt(300) = 20
     share = birthday(normal(300, d=64)[kinds], normal(30, d=64, seed=1)).share
     assert 0.1 < share < 0.9
+
+
+def test_large_sets_are_compared_in_parts_and_of_very_large_ones_a_part(monkeypatch) -> None:
+    fake, real = normal(30), normal(30, seed=1, shift=0.5)
+    whole = nearest_neighbours(fake, real)
+    monkeypatch.setattr(two_samples, "ROWS", 7)
+    assert nearest_neighbours(fake, real) == whole
+    monkeypatch.setattr(two_samples, "MOST", 10)
+    assert diversity(fake) == pytest.approx(diversity(fake[::3]))
+    assert birthday(fake, real).size == 5
 
 
 def test_diversity_is_the_mean_distance_of_two() -> None:
