@@ -13,7 +13,7 @@ ROOT = Path(i2i.__file__).parent
 LEVELS = [
     {"images", "decoders", "encoders", "tiff", "config", "domain", "settings", "atomic", "errors"},
     {"method", "networks", "losses"},
-    {"training", "methods", "data"},
+    {"training", "methods", "data", "metrics"},
     set(),  # runs, translate, and whatever else lies in the package itself
     {"cli", "__main__"},
 ]
@@ -93,6 +93,13 @@ def test_networks_and_losses_know_neither_settings_nor_files() -> None:
     allowed = {"networks", "losses", "errors"}
     known = {f"{a} imports {b}" for a, names in GRAPH.items() if part(a) in allowed for b in names if part(b) not in allowed}
     assert not known
+
+
+def test_metrics_are_plain_functions_on_tensors() -> None:
+    allowed = {"metrics", "networks", "errors"}
+    assert not {
+        f"{a} imports {b}" for a, names in GRAPH.items() if part(a) == "metrics" for b in names if part(b) not in allowed
+    }
 
 
 def test_there_are_no_cycles() -> None:

@@ -29,10 +29,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def test_the_wheel_holds_every_module_and_preset(wheel: Path) -> None:
+def test_the_wheel_holds_every_module_preset_and_weight(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "i2i").rglob("*.py")}
     shipped = {f"i2i/presets/{path.name}" for path in (ROOT / "presets").iterdir() if path.suffix in (".py", ".yaml")}
+    shipped |= {str(path.relative_to(ROOT)) for path in (ROOT / "i2i" / "metrics").glob("lpips_linear.*")}
     assert modules | shipped | {"i2i/py.typed"} <= inside
     assert not [name for name in inside if name.startswith(("tests", "presets", "examples"))]
 

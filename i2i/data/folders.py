@@ -114,6 +114,15 @@ def companions(sources: Sequence[Source], others: Iterable[Source], what: str) -
     return [partner for _, partner in found if partner]
 
 
+def in_folder(folder: Path, hint: str = "check the name") -> list[Source]:
+    """The images of a folder and all below it, in order of name. Raises UserError where it is none, or holds none."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder '{folder}'", hint)
+    if not (found := _sources(folder)):
+        raise UserError(f"'{folder}' holds no images", f"known are {' '.join(sorted(images.SUFFIXES))}")
+    return found
+
+
 def masks(folder: str | Path) -> list[Source]:
     """The images of a folder that goes beside others. Raises UserError where there are none."""
     if not Path(folder).is_dir():
@@ -210,13 +219,7 @@ def joined(root: str) -> tuple[Path, Path] | None:
 
 
 def _must_be_two_folders(a: Path, b: Path) -> Found:
-    sides = []
-    for folder in (a, b):
-        if not folder.is_dir():
-            raise UserError(f"there is no folder '{folder}'", "FOLDER_A,FOLDER_B names two folders, without a space between")
-        sides.append(_sources(folder))
-        if not sides[-1]:
-            raise UserError(f"'{folder}' holds no images", f"known are {' '.join(sorted(images.SUFFIXES))}")
+    sides = [in_folder(folder, "FOLDER_A,FOLDER_B names two folders, without a space between") for folder in (a, b)]
     return Found("two-folders", {"train": Sides(*sides)}, f"two folders: '{a}' is A, '{b}' is B")
 
 

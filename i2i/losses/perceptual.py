@@ -1,15 +1,12 @@
 """Comparing images by what a network trained on photographs sees in them (Johnson et al. 2016, arXiv:1603.08155)."""
 
 import copy
-import hashlib
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, l1_loss, mse_loss
@@ -17,6 +14,7 @@ from torch.nn.functional import avg_pool2d, l1_loss, mse_loss
 from i2i.errors import UserError, meant
 from i2i.losses import widened
 from i2i.losses.matching import style
+from i2i.losses.weight_files import read_tensors
 
 FeatureNetworkName = Literal["vgg16", "vgg19"]
 PoolName = Literal["max", "avg"]
@@ -223,37 +221,9 @@ def _published(network: FeatureNetworkName) -> str:
 def read_weights(network: FeatureNetworkName, file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The convolutions in a file, in float32, whether it holds torchvision's whole network or only its `features`."""
     hint = f"expected is the state dict of torchvision's {network}, whole or its features alone, as .pth or .safetensors"
-    try:
-        as_named = _is_as_named(file)
-        stored = {name.removeprefix("features."): tensor for name, tensor in _tensors(file).items()} if as_named else {}
-    except Exception as error:  # torch raises many kinds for a damaged file, an old pickle or a web page
-        reason = (
-            error.strerror if isinstance(error, OSError) and error.strerror else "it is no file of weights, or a damaged one"
-        )
-        raise UserError(f"cannot read '{file}': {reason}", hint) from None
-    if not as_named:
-        raise UserError(f"'{file}' is damaged: its SHA-256 does not begin as its name says", "fetch it again")
+    stored = {name.removeprefix("features."): tensor for name, tensor in read_tensors(file, hint).items()}
     for name, like in expected.items():
         if name not in stored or stored[name].shape != like.shape:
             found = f"has the shape {tuple(stored[name].shape)}" if name in stored else "is not there"
             raise UserError(f"'{file}' does not hold the weights of {network}: {name} {found}", hint)
     return {name: stored[name].float() for name in expected}
-
-
-def _tensors(file: Path) -> dict[str, Tensor]:
-    if file.suffix == ".safetensors":
-        return safetensors.torch.load_file(file)
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
-
-
-def _is_as_named(file: Path) -> bool:
-    """Whether the content fits the 8 digits that torchvision puts into the names of its files, as in vgg19-dcbb9e9d.pth."""
-    digits = re.search(r"-([0-9a-f]{8})$", file.stem)
-    if digits is None:
-        return True
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest().startswith(digits[1])

@@ -1,0 +1,207 @@
+"""`i2i evaluate`: how good the outputs of a run are, or the images of a folder."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from i2i.cli import messages
+from i2i.errors import UserError
+
+if TYPE_CHECKING:
+    from i2i.scores import Asked, Number, Report
+
+HEADINGS = ("metric", "value", "+-", "better", "n", "real/real", "n", "value at that n", "seen")
+
+
+def evaluate(
+    run: Annotated[
+        Path | None, typer.Argument(help="The folder of a run; its held-out images are translated.", show_default=False)
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Other data for the run: its held-out part, or all of it.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="best, last or a step. [default: the model that translate uses]")
+    ] = None,
+    direction: Annotated[str | None, typer.Option(help="AtoB or BtoA. [default: as trained]")] = None,
+    fake: Annotated[Path | None, typer.Option(metavar="DIR", help="In the place of a run: a folder of outputs.")] = None,
+    real: Annotated[Path | None, typer.Option(metavar="DIR", help="Real images to compare them with, as sets.")] = None,
+    target: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The targets of the outputs, under the same names: pairs.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Names with commas between, such as kid,ssim. [default: all that apply]")
+    ] = None,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PLACE",
+            help="A file of published weights, or a folder of them; may be given again. Then $I2I_WEIGHTS and torchvision's"
+            " cache are looked in.",
+        ),
+    ] = None,
+    require: Annotated[bool, typer.Option("--require", help="Missing weights are an error.")] = False,
+    palette: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The colours of classes, for palette-accuracy and palette-miou.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Of random patches, directions, subsets and styles.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    list_metrics: Annotated[bool, typer.Option("--list", help="List the metrics and what each needs, and stop.")] = False,
+) -> None:
+    """Measure outputs against real images: a run on data that it has not seen, or a folder.
+
+    Every number comes with its n, and with the same number for real images against real ones: what is better than that is
+    noise. Some metrics need a file of published weights; where it is not there, the reason stands in the place of the number.
+
+    Examples:
+
+        i2i evaluate runs/pix2pix-facades-001
+
+        i2i evaluate runs/cyclegan-horse2zebra-001 --metrics kid,1nn --weights weights/ --require
+
+        i2i evaluate --fake zebras/ --real horse2zebra/testB --json
+
+        i2i evaluate --fake photos/ --target facades/testA --metrics l1,psnr,ssim
+    """
+    if list_metrics:
+        _list(as_json)
+        return
+    _refuse_contradictions(run, fake, real, target, {"--data": data, "--checkpoint": checkpoint, "--direction": direction})
+    if direction not in (None, "AtoB", "BtoA"):
+        raise UserError(f"--direction must be AtoB or BtoA, not '{direction}'", "leave it out for the direction of training")
+    from i2i import evaluate as evaluating
+    from i2i.data.locate import paced
+
+    asked = _asked(metrics, weights, palette, require, seed, device)
+    told = paced(messages.say, "looked at", "images")
+    if run is not None:
+        how: dict[str, Any] = {"data": data, "which": checkpoint, "direction": direction, "say": messages.say}
+        report = evaluating.a_run(run, asked, **how, on_progress=told)
+    else:
+        other = real or target
+        assert fake
+        assert other
+        report = evaluating.two_folders(fake, other, asked, paired=target is not None, on_progress=told)
+
+    messages.result_json(_tree(report, str(run or fake), seed)) if as_json else _print(report)
+    for warning in report.warnings:
+        messages.say(f"warning: {warning}")
+    missing = [number.outcome for number in report.numbers if number.outcome.hint]
+    for note in dict.fromkeys(f"{outcome.reason}: {outcome.hint}" for outcome in missing):
+        messages.say(f"note: {note}")
+    messages.next_command(f"i2i translate {quote(str(run))} FOLDER -o OUT" if run else _again(fake, real, target))
+
+
+def _refuse_contradictions(
+    run: Path | None, fake: Path | None, real: Path | None, target: Path | None, of_a_run: dict[str, Any]
+) -> None:
+    examples = "i2i evaluate RUN, or i2i evaluate --fake DIR --real DIR, or --fake DIR --target DIR"
+    if run is not None and (fake or real or target):
+        raise UserError("a run is evaluated on its own data, so it goes without --fake, --real and --target", examples)
+    if run is None and (fake is None or (real is None) == (target is None)):
+        raise UserError("there must be a run, or --fake with one of --real and --target", examples)
+    given = [option for option, value in of_a_run.items() if value is not None]
+    if run is None and given:
+        raise UserError(f"{given[0]} is for a run, and folders are given", examples)
+
+
+def _asked(
+    metrics: str | None, weights: list[Path] | None, palette: Path | None, require: bool, seed: int, device: str
+) -> "Asked":
+    from i2i.metrics import chosen
+
+    names = chosen(metrics) if metrics is not None else []  # a wrong name is refused before torch is imported
+    import torch
+
+    from i2i.data.labels import read_palette
+    from i2i.scores import Asked
+    from i2i.training.precision import choose_device
+
+    colours = torch.tensor(read_palette(palette)) if palette else None
+    return Asked(names, weights or [], colours, require, seed, choose_device(device))
+
+
+def _again(fake: Path | None, real: Path | None, target: Path | None) -> str:
+    other = f"--real {quote(str(real))}" if real else f"--target {quote(str(target))}"
+    return f"i2i evaluate --fake {quote(str(fake))} {other} --json > metrics.json"
+
+
+# Results
+
+
+def _list(as_json: bool) -> None:
+    from i2i.metrics import METRICS
+
+    needs = {name: [metric.kind, *(["weights"] if metric.judge else [])] for name, metric in METRICS.items()}
+    if as_json:
+        rows = ("better", "least", "summary")
+        tree = {name: {key: getattr(metric, key) for key in rows} | {"needs": needs[name]} for name, metric in METRICS.items()}
+        messages.result_json(tree)
+    else:
+        _table([("metric", "better", "least n", "needs", "what")] + [
+            (name, m.better, str(m.least), " + ".join(needs[name]), m.summary) for name, m in METRICS.items()
+        ])  # fmt: skip
+    messages.next_command("i2i evaluate --fake DIR --real DIR --metrics kid,1nn")
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Columns as wide as what is in them; a row of two tells something in words, and may be longer."""
+    full = [row for row in rows if len(row) == len(rows[0])]
+    widths = [max(len(row[i]) for row in (full if i else rows)) for i in range(len(rows[0]))]
+    for row in rows:
+        messages.result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
+
+
+def _tree(report: "Report", fake: str, seed: int) -> dict[str, Any]:
+    """JSON has no infinity: it is the text "inf"; null is a number that is not there, with its reason."""
+    numbers = [asdict(number) for number in report.numbers]
+    numbers = [{**{key: part for key, part in tree.items() if key != "outcome"}, **tree["outcome"]} for tree in numbers]
+    return _plain({"evaluated": fake, "seed": seed, "metrics": numbers, "formats": report.formats, "warnings": report.warnings})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "inf" if value > 0 else "-inf" if value < 0 else None
+    return value
+
+
+def _print(report: "Report") -> None:
+    for side, word in (("fake", "outputs"), ("real", "real")):
+        formats = report.formats[side]
+        messages.result(f"{word}: {sum(formats.values())} images ({', '.join(formats)})")
+    _table([HEADINGS, *map(_row, report.numbers)])
+    for number in report.numbers:
+        if number.note:
+            messages.result(f"{number.name}: {number.note}")
+
+
+def _row(number: "Number") -> tuple[str, ...]:
+    found = number.outcome
+    if found.value is None:
+        return number.name, f"none: {found.reason}"
+    n = str(number.n) if number.n == number.n_real else f"{number.n}:{number.n_real}"
+    seen = ", ".join(part for part in (number.resize, _file(number), _details(found.details)) if part)
+    compared = _short(found.baseline), str(found.baseline_n or ""), _short(found.at_baseline_n)
+    return number.name, _short(found.value), _short(found.deviation), number.better, n, *compared, seen
+
+
+def _file(number: "Number") -> str:
+    return f"{Path(number.weights).name} {number.sha256[:8]}" if number.weights and number.sha256 else ""
+
+
+def _details(details: dict[str, Any]) -> str:
+    flat = {key: value for key, value in details.items() if not isinstance(value, dict)}
+    flat |= {key: value for group in details.values() if isinstance(group, dict) for key, value in group.items()}
+    return " ".join(f"{key} {_short(value) if isinstance(value, float) else value}" for key, value in flat.items())
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.4g}"

@@ -1,0 +1,166 @@
+"""How good images are: those of a folder, or those that a run makes of data that it has not seen, against real ones."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from i2i import images
+from i2i.config import Config
+from i2i.data import folders, reader
+from i2i.data.folders import Sides, Source
+from i2i.data.locate import locate
+from i2i.domain import Domain
+from i2i.errors import UserError
+from i2i.images import ImageError, Picture
+from i2i.items import shown
+from i2i.metrics import Kind, usual
+from i2i.models import method_class
+from i2i.prepare import oriented
+from i2i.runs import saved_config
+from i2i.scores import PROTOCOL, Asked, Report, Shot, score
+from i2i.styles import drawn
+from i2i.training import checkpoint
+from i2i.translate import Direction, Translator
+
+Progress = Callable[[int, int], None]
+EIGHT_BITS = Domain.of(3)
+
+
+def silent(done: int, total: int) -> None:
+    """Tells nobody."""
+
+
+def two_folders(fake: Path, other: Path, asked: Asked, *, paired: bool, on_progress: Progress = silent) -> Report:
+    """Images against real ones, as sets; or, `paired`, each against the target of its name, and both as sets.
+
+    Raises UserError where a name has no partner, or partners differ in size.
+    """
+    mine, theirs = folders.in_folder(fake), folders.in_folder(other)
+    if paired:
+        matched, alone = folders.pairs(Sides(mine, theirs))
+        if alone:
+            hint = "outputs and targets pair by name, without the suffix"
+            raise UserError(f"{len(alone)} images have no partner, such as {_listed(alone)}", hint)
+        mine, theirs = [a for a, _ in matched], [b for _, b in matched]
+    fakes, reals = ([_shot(source) for source in sources] for sources in (mine, theirs))
+    asked = _settled(asked, ["pairs", "sets"] if paired else ["sets"])
+    return score(fakes, reals, asked, matched=paired, on_progress=on_progress)
+
+
+def _listed(sources: Sequence[Source]) -> str:
+    more = f" and {len(sources) - 3} more" if len(sources) > 3 else ""
+    return ", ".join(f"'{source.path}'" for source in sources[:3]) + more
+
+
+def a_run(
+    run: Path,
+    asked: Asked,
+    *,
+    data: str | None = None,
+    which: str | None = None,
+    direction: Direction | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    on_progress: Progress = silent,
+) -> Report:
+    """What a run makes of its held-out images, each at its own size as `translate` does it, against the real ones.
+
+    `data` is another data set, of which the held-out part is taken, or all where there is none; `which` a checkpoint: best,
+    last, or a step.
+    """
+    config = saved_config(run)
+    translator = Translator.open(_weights(run, which), str(asked.device))
+    way = translator.way(direction)
+    sides = _held_out(run, config, data, direction, say)
+    things = folders.companions(sides.a, sides.instances, "instance map") if way.instances else []
+    say(f"{len(sides.a)} inputs are translated and compared with {len(sides.b)} real images")
+
+    def translated(i: int, style: Tensor | None = None) -> Tensor:
+        given = reader.ids(sides.a[i], way.x.palette) if way.x.labels else reader.picture(sides.a[i])
+        instances = reader.ids(things[i]) if things else None
+        return _values(translator.translate(given, direction=direction, style=style, instances=instances), way.y, sides.a[i])
+
+    fake = [Shot(source.name, partial(translated, i), _size(source), "PNG") for i, source in enumerate(sides.a)]
+    real = [_shot(source, way.y) for source in sides.b]
+    matched, styles = method_class(config.method).data == "paired", _styles(translator, translated, asked.seed)
+    kinds: list[Kind] = ["pairs", "sets"] if matched else ["sets"]
+    kinds += ["styles"] if styles else []
+    return score(fake, real, _settled(asked, kinds), matched=matched, styles=styles, on_progress=on_progress)
+
+
+def _styles(translator: Translator, translated: Callable[..., Tensor], seed: int) -> Callable[[int], list[Tensor]] | None:
+    """Many outputs of an input, where the model has styles."""
+    try:
+        styles = drawn(translator.model.method, PROTOCOL[1], seed)
+    except UserError:
+        return None
+    return lambda i: [translated(i, style) for style in styles.of(Path(str(i)))]
+
+
+def _settled(asked: Asked, kinds: list[Kind]) -> Asked:
+    """With the usual metrics of these kinds, where none are named."""
+    kinds = [*kinds, "palette"] if asked.palette is not None else kinds
+    return asked if asked.names else replace(asked, names=usual(kinds))
+
+
+def _weights(run: Path, which: str | None) -> Path:
+    """The run itself, whose model `translate` uses, or one of its checkpoints."""
+    if which is None:
+        return run
+    saved = checkpoint.steps(run)
+    known = f"{quote(str(run))} has the steps {', '.join(str(checkpoint.step_of(f)) for f in saved)}" if saved else None
+    if which == "last" and saved:
+        return saved[-1]
+    if which == "best" and (best := run / "checkpoints" / "best").exists():
+        return best
+    named = [folder for folder in saved if which.isdecimal() and checkpoint.step_of(folder) == int(which)]
+    if named:
+        return named[0]
+    raise UserError(f"'{run}' has no checkpoint '{which}'", known or "leave --checkpoint out")
+
+
+def _held_out(run: Path, config: Config, data: str | None, direction: str | None, say: Callable[[str], None]) -> Sides:
+    """The images that training did not see, as inputs and real outputs in the direction that is asked for."""
+    kind = method_class(config.method)
+    place = locate(data or config.data.source, kind.scenes or kind.data, say)
+    found = folders.find(place, config.data.layout if data is None else "auto")
+    sides = found.held_out or (found.splits["train"] if data else None)
+    if sides is None:
+        raise UserError(
+            f"the data of '{run}' has no held-out part (val or test), and what it was trained on says little",
+            f"i2i evaluate {quote(str(run))} --data FOLDER, with images that it has not seen",
+        )
+    sides, notes = oriented(sides, kind.data, direction or config.data.direction)
+    for note in notes:
+        say(f"note: {note}")
+    if not sides.a or not sides.b:
+        raise UserError(f"no image in '{place}' has a partner of the same name", f"i2i data check {quote(place)}")
+    return sides
+
+
+def _shot(source: Source, domain: Domain = EIGHT_BITS) -> Shot:
+    kind = images.header(source.path).format
+    return Shot(source.name, lambda: _values(reader.picture(source), domain, source), _size(source), kind)
+
+
+def _size(source: Source) -> tuple[int, int]:
+    """(height, width), from the header alone."""
+    header = images.header(source.path)
+    return header.height, header.width // 2 if source.half else header.width
+
+
+def _values(picture: Picture, domain: Domain, source: Source) -> Tensor:
+    """(3, H, W) uint8: what an 8-bit colour PNG would hold. The range of floats is that of their domain."""
+    try:
+        if picture.dtype == "float32" and domain.dtype == "float32" and picture.channels in (1, 3):
+            array: Any = shown(picture.array, domain)
+        else:
+            array = EIGHT_BITS.conform(picture)
+    except ImageError as error:
+        raise ImageError(f"cannot measure '{source.path}': {error.message}", error.hint) from error
+    return torch.tensor(array).permute(2, 0, 1)
