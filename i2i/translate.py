@@ -389,8 +389,8 @@ class Translator:
         that is not at its end is given up.
         """
         way = self.way(direction, styles, reading)
-        naming.make_folders(jobs)
         pace, counted = self._pace(way, batch, freeze_norm), _Counted(max_errors, stopped)
+        naming.make_folders(jobs)
         return counted.noted(self._records(jobs, way, packing, pace, workers, counted.ends, told), book)
 
     def _pace(self, way: Way, batch: int | None, freeze_norm: bool) -> Pace:

@@ -143,21 +143,21 @@ def test_frozen_statistics_are_those_of_the_first_frame(opened, tmp_path, lossle
 def by_hand(model: Translator, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """The second image through G, every norm of which takes mean and variance from what it gets for the first."""
     G, seen = model.model.method.G, []
-    hooks = [norm.register_forward_pre_hook(lambda norm, inputs: seen.append(inputs[0])) for norm in items_with_statistics(G)]
+    hooks = [norm.register_forward_pre_hook(lambda norm, inputs: seen.append(inputs[0])) for norm in norms_of(G)]
     with torch.inference_mode():
         G(tensor(first))
         for hook in hooks:
             hook.remove()
-        for norm, x in zip(items_with_statistics(G), seen, strict=True):
+        for norm, x in zip(norms_of(G), seen, strict=True):
             variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
             norm.forward = lambda x, mean=mean, variance=variance: (x - mean) / (variance + 1e-5).sqrt()
         y = G(tensor(second))[0].permute(1, 2, 0).numpy()
-    for norm in items_with_statistics(G):
+    for norm in norms_of(G):
         del norm.forward
     return np.rint((y + 1) * 127.5).astype(int)
 
 
-def items_with_statistics(G: torch.nn.Module) -> list[torch.nn.Module]:
+def norms_of(G: torch.nn.Module) -> list[torch.nn.Module]:
     return [layer for layer in G.modules() if "Norm" in type(layer).__name__]
 
 
@@ -284,7 +284,7 @@ def test_a_tensor_of_floats_is_not_rounded_to_the_type_of_the_model(same) -> Non
     assert torch.allclose(seen[0], torch.tensor(0.1234567), atol=1e-6)
 
 
-def test_a_grey_tensor_becomes_colour_and_labels_may_be_a_tensor(same, opened, tmp_path) -> None:
+def test_a_grey_tensor_becomes_colour(same) -> None:
     assert same.translate(torch.zeros(1, 9, 7)).array.shape == (9, 7, 3)
 
 

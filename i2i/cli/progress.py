@@ -92,14 +92,14 @@ class Tally:
     def frame(self, video: Path, done: int, count: int | None) -> None:
         """Tell how far a video is."""
         now = time.monotonic()
-        if self.video is None or self.video[0] != video:
+        if self.video is None or self.video[0] != video or done == 1:
             if not self.bar:
                 self._start_bar()
             self.told = now
             self.video = (video, now, self.bar.add_task("", total=count) if self.bar else None)
         _, start, line = self.video
         if self.bar:
-            self.bar.update(line, completed=done, visible=done != count)
+            self.bar.update(line, completed=done)
         elif now - self.told >= EVERY:
             self.told = now
             of = f" of {count} ({done / count:.0%})" if count else ""
@@ -107,6 +107,8 @@ class Tally:
 
     def _tell(self) -> None:
         if self.bar:
+            for line in self.bar.task_ids[1:]:  # of videos that are done
+                self.bar.remove_task(line)
             self.bar.update(self.bar.task_ids[0], completed=self.finished)
             return
         now, share = time.monotonic(), self.finished / self.total
