@@ -158,10 +158,10 @@ def ready(
         padded = Padded(*_framed(values, scale, accepts), y.dtype, None, ())
     else:
         picture = conversion.as_picture(source, x)
-        shown = reading.alpha.of(picture)
-        padded = conversion.prepare(shown, x, y, accepts, file)
+        ground = reading.alpha.of(picture)
+        padded = conversion.prepare(ground, x, y, accepts, file)
         if reading.masking:
-            paste = masks.paste(picture, shown, mask, reading.masking, x, padded.dtype, reading.max_pixels)
+            paste = masks.paste(picture, ground, mask, reading.masking, x, padded.dtype, reading.max_pixels)
     return Given(padded, styles, None if instances is None else _padded_alike(instances, padded, accepts), paste)
 
 

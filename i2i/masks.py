@@ -66,8 +66,8 @@ def require_alike(x: Domain, y: Domain) -> None:
         )
 
 
-def paste(picture: Picture, shown: Picture, mask: Any, masking: Masking, x: Domain, dtype: Dtype, max_pixels: int) -> Paste:
-    """How the translation of a picture goes into it. `shown` is the picture with what shall become of its alpha.
+def paste(picture: Picture, ground: Picture, mask: Any, masking: Masking, x: Domain, dtype: Dtype, max_pixels: int) -> Paste:
+    """How the translation of a picture goes into it. `ground` is the picture with what shall become of its alpha.
 
     `mask` is anything that holds an image, black where nothing changes, white where everything does; `dtype` is what the
     result has. Raises ImageError for masks that cannot be read or do not fit.
@@ -81,7 +81,7 @@ def paste(picture: Picture, shown: Picture, mask: Any, masking: Masking, x: Doma
     full, most = TOP[values.dtype.name], values.max()
     notes = () if most >= full / 2 else (f"its mask is nowhere brighter than {most:g} of {full}, and white is {full}",)
     kept = x if dtype == "float32" else Domain.of(x.channels, dtype)
-    return Paste(kept.converted(shown), shares(values / np.float32(full), masking.feather), notes)
+    return Paste(kept.converted(ground), shares(values / np.float32(full), masking.feather), notes)
 
 
 def shares(mask: np.ndarray, feather: int) -> np.ndarray:

@@ -27,7 +27,12 @@ class Styles:
     noise: Callable[[Path], Sequence[int] | None] = lambda name: None
 
 
-TYPICAL = Styles(lambda name: [None])
+def everybodys(style: Style | None) -> Styles:
+    """The same one for every input."""
+    return Styles(lambda name: [style])
+
+
+TYPICAL = everybodys(None)
 
 
 def drawn(
@@ -46,8 +51,8 @@ def drawn(
 
     if frames is not None and (frames < 2 or (samples or 0) < 2):
         raise UserError(f"{frames} frames between {samples or 1} styles make no movie", "--interpolate 8 --samples 4 would")
-    everybodys = of(Path())  # what the method refuses is refused before anything is written
-    return Styles((lambda name: everybodys) if same else of, samples if frames is None else None, frames is not None)
+    first = of(Path())  # what the method refuses is refused before anything is written
+    return Styles((lambda name: first) if same else of, samples if frames is None else None, frames is not None)
 
 
 def noisy(styles: Styles, seed: int, *, same: bool = False) -> Styles:

@@ -43,7 +43,7 @@ from i2i.method import Style
 from i2i.naming import AS_INPUTS, Existing, FormatName, Job, Template
 from i2i.networks.layers import NormStats, image_norms, with_running_statistics
 from i2i.noise import require as require_noise
-from i2i.styles import TYPICAL, Styles, drawn, noisy
+from i2i.styles import TYPICAL, Styles, drawn, everybodys, noisy
 from i2i.training.precision import PrecisionName, choose_device
 
 Direction = Literal["AtoB", "BtoA"]
@@ -153,7 +153,7 @@ class Translator:
         asked for; all have the same style, noise and mask. With `freeze_norm` norms use the statistics of the first image for
         all. Raises ImageError.
         """
-        styles = Styles(lambda name: [style])
+        styles = everybodys(style)
         if noise is not None:
             styles = self._noisy(styles, noise)
         way = self.way(direction, styles, replace(reading, masking=Masking.of(mask, feather)))
@@ -248,12 +248,14 @@ class Translator:
                 "--style, --style-from, and --samples, --seed or --interpolate each say which styles to take",
                 "give one of them",
             )
-        found = TYPICAL
         if drawing:
             found = drawn(self.model.method, samples, seed or 0, same=same_style, frames=interpolate, noise=noise)
-        elif style or style_from is not None:
-            chosen = [self.model.method.choose_style(style) if style else self.encode_style(style_from)]  # type: ignore[arg-type]
-            found = Styles(lambda name: chosen)
+        elif style:
+            found = everybodys(self.model.method.choose_style(style))
+        elif style_from is not None:
+            found = everybodys(self.encode_style(style_from))
+        else:
+            found = TYPICAL
         return self._noisy(found, seed or 0, same=same_style) if noise else found
 
     def _noisy(self, styles: Styles, seed: int, *, same: bool = True) -> Styles:

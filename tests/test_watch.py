@@ -14,7 +14,11 @@ def done_by_round(monkeypatch, folder: Path, changes: list) -> list[list[str]]:
 
     def plan() -> list[Job]:
         rounds.append([])
-        found = [Job(f, Path(f.name), (Output(folder / f"{f.name}.out"),)) for f in sorted(folder.glob("*.png"))]
+        mask = folder / "mask.tif"
+        found = [
+            Job(f, Path(f.name), (Output(folder / f"{f.name}.out"),), mask=mask if mask.exists() else None)
+            for f in sorted(folder.glob("*.png"))
+        ]
         if not found:
             raise NothingDone("no image")
         return found
@@ -44,6 +48,13 @@ def test_a_file_is_taken_once_it_no_longer_grows_and_again_when_it_has_changed(m
         nothing,
     ]
     assert done_by_round(monkeypatch, tmp_path, changes) == [[], [], [], ["a"], [], [], [], ["a"]]
+
+
+def test_a_mask_that_comes_after_its_image_is_waited_for_like_an_image(monkeypatch, tmp_path):
+    mask, nothing = tmp_path / "mask.tif", lambda: None
+    (tmp_path / "a.png").touch()
+    changes = [nothing, lambda: mask.write_bytes(b"1"), lambda: mask.write_bytes(b"12"), nothing, nothing]
+    assert done_by_round(monkeypatch, tmp_path, changes) == [[], ["a"], [], [], ["a"]]
 
 
 def test_a_file_that_goes_away_is_forgotten(monkeypatch, tmp_path):

@@ -120,7 +120,7 @@ def translate(
         _option(STYLE, "Of drawn styles and noise; without --samples one output of each. [default: 0]", min=0, max=2**63 - 1),
     ] = None,
     same_style: Annotated[
-        bool, _option(STYLE, "All images get the same drawn styles, not each its own.", "--same-style")
+        bool, _option(STYLE, "All images get the same drawn styles and noise, not each its own.", "--same-style")
     ] = False,
     style: Annotated[
         list[str] | None,
