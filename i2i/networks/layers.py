@@ -52,7 +52,8 @@ def normalised_by_image(x: Tensor, weight: Tensor | None, bias: Tensor | None, e
     with; torch's own sums in that layout are naive and off by whole standard deviations for an image of 16 megapixels.
     """
     with torch.autocast(x.device.type, enabled=False):  # on CUDA autocast would answer in float32
-        if x.device.type == "cpu" and not x.is_contiguous() and not x.requires_grad:
+        traced = torch.compiler.is_compiling()  # where strips of any size cannot be counted
+        if not traced and x.device.type == "cpu" and not x.is_contiguous() and not x.requires_grad:
             normalised = [_normalised_in_strips(image, weight, bias, eps) for image in x.split(1)]
             return normalised[0] if len(normalised) == 1 else torch.cat(normalised)
         if weight is not None and bias is not None:
