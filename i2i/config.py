@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
 
 from i2i.domain import Domain
 from i2i.errors import UserError, meant, nearest
@@ -83,6 +83,11 @@ class DataSettings(Settings):
     """A folder of grey masks with the names of the pairs, white where errors matter more."""
     x: Domain | None = None
     y: Domain | None = None
+
+    @field_validator("void", mode="before")
+    @classmethod
+    def _one_id_alone(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int) else value
 
     @property
     def crop(self) -> tuple[int, int]:

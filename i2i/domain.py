@@ -158,13 +158,13 @@ class Domain(BaseModel):
         import torch
 
         kind = dtype or self.dtype
-        low, high = self._range_in(kind)
+        low, high = self.range_in(kind)
         values = (image.detach().to(torch.float32).clamp(-1, 1) + 1) / 2 * (high - low) + low
         if kind != "float32":
             values = values.round().to(getattr(torch, kind))
         return values.permute(1, 2, 0).contiguous().cpu().numpy()
 
-    def _range_in(self, dtype: Dtype) -> tuple[float, float]:
+    def range_in(self, dtype: Dtype) -> tuple[float, float]:
         """`low` and `high` in another type: integers scale by their full range, floats keep the numbers of the integers."""
         if dtype in (self.dtype, "float32"):
             return self.low, self.high

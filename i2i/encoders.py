@@ -101,18 +101,19 @@ def _by_pillow(stacked: np.ndarray, format: str, **options: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Format:
-    """What a kind of file can hold, `metadata` among it, and its encoder."""
+    """What a kind of file can hold, `metadata` among it, and its encoder; a `lossy` one changes all pixels a little."""
 
     name: str
     dtypes: tuple[str, ...]
     alpha: bool
     encode: Callable[[np.ndarray, bool, Packing], bytes]
     metadata: bool = False
+    lossy: bool = False
 
 
 PNG = Format("PNG", ("uint16", "uint8"), True, _png, metadata=True)
-JPEG = Format("JPEG", ("uint8",), False, _jpeg, metadata=True)
-WEBP = Format("WebP", ("uint8",), True, _webp, metadata=True)
+JPEG = Format("JPEG", ("uint8",), False, _jpeg, metadata=True, lossy=True)
+WEBP = Format("WebP", ("uint8",), True, _webp, metadata=True, lossy=True)
 BMP = Format("BMP", ("uint8",), False, _bmp)
 TIFF = Format("TIFF", ("float32", "uint16", "uint8"), True, _tiff)
 FORMATS = {".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".webp": WEBP, ".bmp": BMP, ".tif": TIFF, ".tiff": TIFF}

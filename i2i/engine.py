@@ -152,8 +152,8 @@ class Engine:
         side = max(height, width) // 2
         while self.tile != "off" and side >= max(LEAST, way.accepts.stride) and _divisible(given):
             try:
-                tiled = self._in_tiles(given, way, side)
-                return replace(tiled, note=f"{tiled.note}, since it did not fit in memory in one piece")
+                computed = self._in_tiles(given, way, side)
+                return replace(computed, note=f"{computed.note}, since it did not fit in memory in one piece")
             except (RuntimeError, MemoryError) as error:
                 reason = _reason(error)
             self._clear()

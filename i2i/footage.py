@@ -18,6 +18,7 @@ from i2i.engine import Engine
 from i2i.errors import UserError
 from i2i.images import ImageError, Picture
 from i2i.items import Given, Item, Record, Way, naming_file, ready
+from i2i.masks import Paste
 from i2i.movies import VIDEOS
 from i2i.naming import Job
 from i2i.video import Clip
@@ -155,8 +156,11 @@ def _evened(clip: Clip) -> list[str]:
 def _given(clip: Clip, job: Job, way: Way) -> Iterator[Given]:
     """The frames; all have the same styles, noise and mask."""
     styles, noise = items.missing(job, way)
+    mask: Path | Paste | None = job.mask
     for frame in clip.frames():
-        yield replace(ready(frame, None, way, styles, VIDEOS[".mp4"], job.mask), noise=noise)
+        given = ready(frame, None, way, styles, VIDEOS[".mp4"], mask)
+        mask = given.paste or mask  # which is read and feathered once
+        yield replace(given, noise=noise)
 
 
 def _ahead(givens: Iterator[Given], most: int) -> Generator[Given, None, None]:
@@ -170,7 +174,7 @@ def _ahead(givens: Iterator[Given], most: int) -> Generator[Given, None, None]:
 
 @contextmanager
 def _writing(paths: Sequence[Path], clip: Clip, y: Domain, most: int) -> Iterator[Callable[[list[Picture]], None]]:
-    """Give the function that adds a frame to each file. A thread does so, and has at most so many batches to do."""
+    """Give the function that adds a frame to each file. A thread does so, and has at most so many frames to do."""
     with ExitStack() as files, ThreadPoolExecutor(1) as writer:
         adders = [files.enter_context(video.written(path, clip.rate, (clip.height, clip.width))) for path in paths]
         waiting: deque[Future[None]] = deque()

@@ -162,6 +162,8 @@ def ready(
         padded = conversion.prepare(ground, x, y, accepts, file)
         if reading.masking:
             paste = masks.paste(picture, ground, mask, reading.masking, x, padded.dtype, reading.max_pixels)
+            loses = f"{file.name} loses a little of every pixel, outside of the mask too"
+            padded = replace(padded, notes=(*padded.notes, loses)) if file.lossy else padded
     return Given(padded, styles, None if instances is None else _padded_alike(instances, padded, accepts), paste)
 
 

@@ -59,28 +59,31 @@ class Paste:
 def require_alike(x: Domain, y: Domain) -> None:
     """Raise UserError where pixels of the input cannot stay in the output."""
     floats = {x.dtype == "float32", y.dtype == "float32"}
-    if x.labels or y.labels or x.channels != y.channels or len(floats) > 1:
+    if x.labels or y.labels or x.channels != y.channels or len(floats) > 1 or x.range_in(y.dtype) != (y.low, y.high):
         raise UserError(
             f"what lies outside of a mask stays as it was, but the model makes {y} of {x}",
-            "leave --mask out; it needs a model whose two sides have the same channels",
+            "leave --mask out; it needs a model whose two sides have the same channels and range of values",
         )
 
 
 def paste(picture: Picture, ground: Picture, mask: Any, masking: Masking, x: Domain, dtype: Dtype, max_pixels: int) -> Paste:
     """How the translation of a picture goes into it. `ground` is the picture with what shall become of its alpha.
 
-    `mask` is anything that holds an image, black where nothing changes, white where everything does; `dtype` is what the
-    result has. Raises ImageError for masks that cannot be read or do not fit.
+    `mask` is anything that holds an image, black where nothing changes, white where everything does, or what was made of it
+    for a picture of the same size; `dtype` is what the result has. Raises ImageError for masks that cannot be read or do not
+    fit.
     """
     if picture.channels > x.channels:
         raise ImageError(
             f"it has {picture.channels} channels and its translation {x.channels}, so that it cannot stay outside of the mask",
             "convert it to grey first, or leave --mask out",
         )
+    kept = x if dtype == "float32" else Domain.of(x.channels, dtype)
+    if isinstance(mask, Paste):
+        return replace(mask, ground=kept.converted(ground))
     values = _own_alpha(picture) if masking.alpha else _beside(picture, mask, max_pixels)
     full, most = TOP[values.dtype.name], values.max()
     notes = () if most >= full / 2 else (f"its mask is nowhere brighter than {most:g} of {full}, and white is {full}",)
-    kept = x if dtype == "float32" else Domain.of(x.channels, dtype)
     return Paste(kept.converted(ground), shares(values / np.float32(full), masking.feather), notes)
 
 

@@ -59,5 +59,5 @@ def _filmed(suffix: str) -> Callable[[np.ndarray, bool, Packing], bytes]:
     return encode
 
 
-VIDEOS = {suffix: Format(suffix[1:].upper(), ("uint8",), False, _filmed(suffix)) for suffix in video.CODECS}
-MOVIES = {".gif": Format("GIF", ("uint8",), False, _gif)} | VIDEOS
+VIDEOS = {suffix: Format(suffix[1:].upper(), ("uint8",), False, _filmed(suffix), lossy=True) for suffix in video.CODECS}
+MOVIES = {".gif": Format("GIF", ("uint8",), False, _gif, lossy=True)} | VIDEOS

@@ -158,6 +158,8 @@ class Translator:
             styles = self._noisy(styles, noise)
         way = self.way(direction, styles, replace(reading, masking=Masking.of(mask, feather)))
         if isinstance(source, get_args(AnySource)) or not isinstance(source, Iterable):
+            if batch is not None or freeze_norm:
+                raise UserError("batch and freeze_norm are for an iterable of images, and this is one", "leave them out")
             return self._translated(source, way, instances, mask, TIFF)  # type: ignore[arg-type]
         if instances is not None:
             raise UserError("instance maps go with one label map, not with an iterable", "translate them one by one")
@@ -212,8 +214,11 @@ class Translator:
         feather: int = FEATHER,
         batch: int | None = None,
         freeze_norm: bool = False,
+        max_pixels: int = MAX_PIXELS,
     ) -> Iterator[bytes]:
         """Frames of rgb24, as `ffmpeg -f rawvideo` writes and takes them, to as many of the same size, (width, height)."""
+        if size[0] * size[1] > max_pixels:
+            raise UserError(f"frames of {size[0]}x{size[1]} pixels are over {max_pixels / 1e6:g} megapixels", "--max-pixels")
         way = self.way(direction, styles, Reading(masking=Masking.of(mask, feather)))
         if (way.y.dtype, way.y.channels) not in (("uint8", 1), ("uint8", 3)):
             raise UserError(f"the model's output ({way.y}) is no rgb24", "translate images, whose files can hold it")

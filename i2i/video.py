@@ -106,14 +106,20 @@ def _clip(path: Path, capture: Any, exact: bool, max_pixels: int) -> Clip:
     return Clip(path, rate, height, width, int(count) if 0 < count < MOST_FRAMES else None, notes, capture, first, exact)
 
 
+CAPTURE_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+
+
 def _uncut(path: Path) -> int:
     """The frames that can be decoded, with those that an edit list of the file leaves out."""
-    os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "ignore_editlist;1"
+    before = os.environ.get(CAPTURE_OPTIONS)
+    os.environ[CAPTURE_OPTIONS] = "ignore_editlist;1"
     try:
-        with _plain(path) as name:
+        with _plain(path) as name, _quiet():
             capture = cv2.VideoCapture(name)
     finally:
-        del os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"]
+        del os.environ[CAPTURE_OPTIONS]
+        if before is not None:
+            os.environ[CAPTURE_OPTIONS] = before
     number = 0
     while capture.grab():
         number += 1

@@ -8,9 +8,10 @@ from PIL import Image
 
 from i2i import images, models
 from i2i.config import Layer
+from i2i.domain import Domain
 from i2i.errors import UserError
 from i2i.images import ImageError, Picture
-from i2i.masks import Masking, Paste, shares
+from i2i.masks import Masking, Paste, require_alike, shares
 from i2i.method import Accepts
 from i2i.training import checkpoint
 from i2i.translate import Translator
@@ -279,3 +280,20 @@ def test_all_samples_are_pasted(inverting, tmp_path):
         made = images.read(tmp_path / f"out/a_{number}.png").array
         np.testing.assert_array_equal(made[:, :6], noise(9, 12)[:, :6])
         assert (made[:, 6:] == value).all()
+
+
+def test_a_lossy_file_is_said_to_change_everything_a_little(same) -> None:
+    array = np.full((16, 16, 3), 90, np.uint8)
+    images.write(Path("a.png"), Picture(array))
+    images.write(Path("m.png"), Picture(np.zeros((16, 16, 1), np.uint8)))
+    for format, said in (("png", False), ("jpg", True)):
+        record, *_ = same.translate_folder("a.png", f"out-{format}", mask="m.png", format=format)
+        assert any("loses a little of every pixel, outside of the mask too" in note for note in record.notes) == said
+
+
+def test_sides_of_different_ranges_cannot_share_an_image() -> None:
+    wide, narrow = Domain.of(1, "float32"), Domain(channels=1, dtype="float32", low=-100, high=3000)
+    require_alike(wide, wide)
+    require_alike(Domain.of(3), Domain.of(3, "uint16"))
+    with pytest.raises(UserError, match="stays as it was"):
+        require_alike(wide, narrow)

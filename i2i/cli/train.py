@@ -12,6 +12,7 @@ from i2i.errors import UserError
 
 if TYPE_CHECKING:
     from i2i.config import Config
+    from i2i.data.folders import Source
     from i2i.method import Method
     from i2i.prepare import Prepared
 
@@ -141,8 +142,19 @@ def _train(folder: Path, prepared: "Prepared") -> None:
 
 def _unseen(prepared: "Prepared") -> str:
     """A folder of images that the run has not learned from, where there is one; not one whose files hold A and B together."""
-    source = (prepared.held_out or prepared.train).a[0]
-    return "FOLDER" if source.half else quote(str(source.path.parent))
+    sides, x = prepared.held_out or prepared.train, prepared.config.data.x
+    if sides.a[0].half:
+        return "FOLDER"
+    instances = f" --instances {quote(str(_root(sides.instances[0])))}" if x and x.instances and sides.instances else ""
+    return quote(str(_root(sides.a[0]))) + instances
+
+
+def _root(source: "Source") -> Path:
+    """The folder in whose tree a file has its name, such as 3/a for one in a folder of class 3."""
+    folder = source.path.parent
+    for part in reversed(Path(source.name).parent.parts):
+        folder = folder.parent if folder.name == part else folder
+    return folder
 
 
 def _describe(prepared: "Prepared") -> None:

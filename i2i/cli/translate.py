@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -217,10 +217,11 @@ def translate(
         }
     )
     _require_inputs(given, files_from, feather, mask)
+    of_files = format, instances, keep_metadata, compression is not None, quality != 95, alpha != "keep"
+    size = _size(stdin_raw, piped, any(of_files)) if stdin_raw else None
     if piped:
         asked = (files_from, shard, name, samples, interpolate, log, errors_to, compare, dry_run, as_json, watch)
-        _check_pipe(given, out, any(asked))
-    size = _size(stdin_raw, piped) if stdin_raw else None
+        _check_pipe(given, out, any(asked) or (not size and (batch or freeze_norm)))
 
     from i2i.config import CONFIG
     from i2i.conversion import Alpha
@@ -247,11 +248,10 @@ def translate(
     kind: Any = format and format.value
     if piped:
         how |= {"mask": mask, "feather": width}
-        if size:
-            _pipe_frames(translator.translate_raw(sys.stdin.buffer, size, batch=batch, freeze_norm=freeze_norm, **how))
-        else:
-            how |= {"packing": packing, "reading": reading, "instances": instances}
-            _pipe(lambda data: translator.translate_bytes(data, kind, **how))
+        frames = {"batch": batch, "freeze_norm": freeze_norm, "max_pixels": limit}
+        _pipe(
+            translator, size, how | (frames if size else {"packing": packing, "reading": reading, "instances": instances}), kind
+        )
         return
 
     def plan() -> list["Job"]:
@@ -359,20 +359,25 @@ def _refuse_contradictions(found: dict[str, Any]) -> None:
             raise UserError(f"{pair} contradict each other", "give one of them")
 
 
-def _pipe(translate: Callable[[bytes], bytes]) -> None:
-    """One image from stdin to stdout."""
+def _pipe(translator: "Translator", size: tuple[int, int] | None, how: dict[str, Any], format: Any) -> None:
+    """Raw frames of a size, or one image, from stdin to stdout."""
     from i2i.images import ImageError
 
+    if size:
+        _pipe_frames(translator.translate_raw(sys.stdin.buffer, size, **how))
+        return
     try:
-        made = translate(sys.stdin.buffer.read())
+        made = translator.translate_bytes(sys.stdin.buffer.read(), format, **how)
     except ImageError as error:
         raise NothingDone(error.message, error.hint) from error
     sys.stdout.buffer.write(made)
     sys.stdout.buffer.flush()
 
 
-def _size(text: str, piped: bool) -> tuple[int, int]:
+def _size(text: str, piped: bool, asked: bool) -> tuple[int, int]:
     """WxH as numbers."""
+    if asked:
+        raise UserError("raw frames are no files: they have no format, quality, alpha, metadata or instances", "leave that out")
     if not piped:
         raise UserError("--stdin-raw is for frames from stdin to stdout", f"i2i translate MODEL - -o - --stdin-raw {text}")
     width, _, height = text.partition("x")
@@ -392,7 +397,7 @@ def _pipe_frames(frames: Iterator[bytes]) -> None:
         messages.nobody_listens(sys.stdout)
 
 
-def _check_pipe(given: list[str], out: Path, asked: bool) -> None:
+def _check_pipe(given: list[str], out: Path, asked: Any) -> None:
     """Raise UserError for anything but one image from stdin to stdout."""
     if given != ["-"] or str(out) != "-":
         raise UserError("- is stdin as the INPUT and stdout as --out, and these go together", "i2i translate MODEL - -o -")

@@ -220,8 +220,9 @@ class Trainer:
         self.method.eval()
         shown = []
         with self.average.in_place(), self.precision.autocast():
-            for number in range(min(self.settings.samples, len(self.fixed))):
-                shown.append(self.method.sheet(self._floats(collate([self.fixed[number]]))))
+            count = min(self.settings.samples, len(self.fixed))
+            for number in range(count):  # from everywhere: neighbours are often alike
+                shown.append(self.method.sheet(self._floats(collate([self.fixed[number * len(self.fixed) // count]]))))
         picture = sheets.draw(sheets.cat(shown))
         (self.folder / "samples").mkdir(exist_ok=True)
         images.write(self.folder / "samples" / f"step-{self.done:09d}.png", Picture(picture))

@@ -138,6 +138,7 @@ def files(folder: str) -> list[str]:
         (["in", "-o", "-"], 2, "these go together"),
         (["-", "-o", "out"], 2, "these go together"),
         (["-", "-o", "-", "--json"], 2, "one image becomes one image"),
+        (["-", "-o", "-", "--freeze-norm"], 2, "one image becomes one image"),
         (["nothing", "-o", "out"], 2, "there is no file or folder 'nothing'"),
         (["in", "bad", "-o", "out"], 3, "2 of 10 translated, 8 failed"),
         (["bad", "-o", "out"], 4, "no image could be translated"),

@@ -68,6 +68,9 @@ def files(folder: str) -> list[str]:
         (["in", "-o", "out", "--stdin-raw", "3x4"], 2, "--stdin-raw is for frames from stdin"),
         (["-", "-o", "-", "--stdin-raw", "3"], 2, "not '3'"),
         (["-", "-o", "-", "--stdin-raw", "0x4"], 2, "not '0x4'"),
+        ([*RAW, "--format", "jpg"], 2, "raw frames are no files"),
+        ([*RAW, "--keep-metadata"], 2, "raw frames are no files"),
+        ([*RAW, "--max-pixels", 9], 2, "frames of 12x8 pixels are over"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
