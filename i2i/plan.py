@@ -222,7 +222,7 @@ def plan(
 def _refusal(finding: Finding, place: str) -> UserError:
     """The error that a finding is; where single images are views of the same things, how to pair them."""
     example = f", such as '{finding.files[0]}'" if finding.files else ""
-    if "holds no layout" in finding.what and Path(place).is_dir():
+    if finding.kind == "layout" and Path(place).is_dir():
         inner = [folder for folder in (Path(place) / "train", Path(place)) if folder.is_dir()]
         files = next((found for folder in inner if (found := folders.image_files(folder))), [])
         if ends := views([file.stem for file in files]):
@@ -391,8 +391,7 @@ def _busy() -> str:
 
 def _counts(finding: Finding, about: Facts) -> bool:
     """Whether the settings of the plan leave the finding as it is."""
-    mended = "nearly black" in finding.what or (advice.unlike(about) and "partner" in finding.what)
-    return not mended
+    return not (finding.kind == "faint" or (finding.kind == "partners" and advice.unlike(about)))
 
 
 # Words

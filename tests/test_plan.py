@@ -123,6 +123,17 @@ def test_numbered_images_that_are_no_pairs_are_not_taken_for_pairs(tmp_path, cos
     assert any("are these pairs?" in concern for concern in asked.concerns)
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_partner_that_is_missing_counts_only_among_pairs(tmp_path, costs, alike) -> None:
+    for i in range(30):
+        one = texture(i, 32, 32, 3)
+        save(tmp_path / "A" / f"{i:03d}.png", one)
+        if i:
+            save(tmp_path / "B" / f"{i:03d}.png", 255 - one // 2 if alike else texture(i + 500, 32, 32, 3))
+    concerns = plan(str(tmp_path), method="pix2pix").concerns
+    assert any("1 file lacks a partner" in concern for concern in concerns) is alike
+
+
 def test_an_input_with_several_outputs_asks_for_bicyclegan(tmp_path, costs) -> None:
     for i in range(6):
         save(tmp_path / f"b{i}.png", texture(i, 64, 64, 3))
