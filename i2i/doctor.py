@@ -1,7 +1,6 @@
 """Whether this installation and this machine are sound; what is wrong comes with a remedy."""
 
 import contextlib
-import hashlib
 import os
 import platform
 import re
@@ -27,6 +26,7 @@ from i2i.errors import UserError
 from i2i.images import ImageError, Picture
 from i2i.losses import perceptual
 from i2i.losses.perceptual import FeatureNetworkName
+from i2i.losses.weight_files import sha256
 from i2i.training.precision import Precision, choose_device, choose_precision
 
 Severity = Literal["ok", "note", "broken"]
@@ -259,7 +259,8 @@ def _weights() -> Iterator[Row]:
         try:
             file = perceptual.weights_file(network, None)
         except UserError as error:
-            is_wrong = "$I2I_WEIGHTS" in error.message  # names nothing; else nobody has asked for any
+            own = os.environ.get("I2I_WEIGHTS")
+            is_wrong = own and not Path(own).expanduser().exists()  # else nobody has asked for any
             yield Row("weights", network, error.message, "broken" if is_wrong else "note", error.hint or "")
             continue
         yield _about_weights(network, file)
@@ -267,23 +268,14 @@ def _weights() -> Iterator[Row]:
 
 def _about_weights(network: FeatureNetworkName, file: Path) -> Row:
     try:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256") if hasattr(hashlib, "file_digest") else _digest(stream)
-        shown = f"{file}, {file.stat().st_size / 1e6:.0f} MB, sha256 {digest.hexdigest()[:16]}…"
-        named = re.search(r"-([0-9a-f]{8})$", file.stem)
+        digest = sha256(file)
         perceptual.read_weights(network, file, perceptual.architecture(network).state_dict())
     except OSError as error:
         return Row("weights", network, f"cannot read '{file}': {error.strerror}", "broken", "check who owns it and its mode")
     except UserError as error:
         return Row("weights", network, error.message, "broken", error.hint or "")
-    return Row("weights", network, shown + (", as its name says" if named else ", a name without a hash"))
-
-
-def _digest(stream: object) -> "hashlib._Hash":
-    digest = hashlib.sha256()
-    while block := stream.read(2**20):  # type: ignore[attr-defined]
-        digest.update(block)
-    return digest
+    named = "as its name says" if file.stem.endswith(f"-{digest[:8]}") else "a name without a hash"
+    return Row("weights", network, f"{file}, {file.stat().st_size / 1e6:.0f} MB, sha256 {digest[:16]}…, {named}")
 
 
 # Room

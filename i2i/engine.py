@@ -19,6 +19,7 @@ from i2i.items import Given, Way
 from i2i.method import Method, Style
 from i2i.norms import Statistics
 from i2i.tiles import bytes_per_pixel, largest_tile, tiled
+from i2i.training.memory import is_about_memory
 from i2i.training.precision import Precision, PrecisionName, choose_precision
 
 Tile = int | Literal["auto", "off"]
@@ -250,8 +251,7 @@ def _overlap(piece: slice, picture: slice) -> tuple[slice, slice]:
 
 
 def _reason(error: Exception) -> str:
-    """What an error of memory says; any other is raised again. torch's allocator for the CPU raises a plain RuntimeError."""
-    plain = "not enough memory" in str(error) or "can't allocate memory" in str(error)
-    if not (isinstance(error, (MemoryError, torch.OutOfMemoryError)) or plain):
+    """What an error of memory says; any other is raised again."""
+    if not is_about_memory(error):
         raise error
     return str(error).splitlines()[0] if str(error) else "no reason given"

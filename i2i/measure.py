@@ -1,5 +1,6 @@
 """What a training would cost: a few real steps on the real data, in a temporary place."""
 
+import gc
 import math
 import tempfile
 import time
@@ -49,12 +50,18 @@ def measure(prepared: Prepared, hopeless: float = math.inf) -> Cost:
         try:
             return _measured(Path(folder), prepared, hopeless)
         finally:
-            memory.give_back_freed_memory()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            _give_back()
+
+
+def _give_back() -> None:
+    memory.give_back_freed_memory()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _measured(folder: Path, prepared: Prepared, hopeless: float) -> Cost:
+    gc.collect()  # the error of a measuring that ran out of memory held its tensors until now
+    _give_back()
     trainer = runs.trainer(folder, prepared, _Nobody())
     device = trainer.precision.device
     free = free_on(device)

@@ -1,5 +1,6 @@
 """Look at data, try what fits it on this machine, and write the settings down with a reason for each."""
 
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import torch
 
 from i2i import advice
 from i2i.advice import Choice, Choices, Length, Rung
-from i2i.config import Config, DataSettings, Layer, commented, dump_value, from_assignments, parse
+from i2i.config import DataSettings, commented, dump_value, from_assignments
 from i2i.data import catalogue, folders
 from i2i.data.check import examine
 from i2i.data.facts import Facts, facts, views
@@ -26,6 +27,7 @@ from i2i.measure import Cost, measure
 from i2i.methods import chosen as known_method
 from i2i.models import configure, method_class
 from i2i.prepare import Prepared, check_networks, prepare
+from i2i.training.memory import is_about_memory
 from i2i.training.precision import choose_device, choose_precision
 
 BUDGETS = {"cpu": "2h"}
@@ -53,6 +55,24 @@ class Try:
     seconds: float | None
     verdict: str
     chosen: bool
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a training goes, in seconds: `step` for every step, and `wait` more for the `first` ones, while it reads."""
+
+    step: float
+    wait: float
+    first: float
+
+    def seconds(self, steps: int) -> float:
+        return steps * self.step + min(steps, self.first) * self.wait
+
+    def within(self, allowed: float) -> tuple[float, float]:
+        """The seconds of one more step, and those of a budget that are left for such steps."""
+        if self.first * (self.step + self.wait) <= allowed:
+            return self.step, allowed - self.first * self.wait
+        return self.step + self.wait, allowed
 
 
 @dataclass(frozen=True)
@@ -151,7 +171,8 @@ def plan(
 
     # What the data is.
     settings = DataSettings.model_validate({"direction": direction or "AtoB"})
-    how: dict[str, Any] = {"kind": kind, "settings": settings, "size": (1, 1), "sketched": True}
+    how: dict[str, Any] = {"kind": kind, "settings": settings, "sketched": True}
+    how["size"] = 1, 1  # no image is too small yet: the crop is chosen below, to suit them
     report, seen = examine(place, **how, on_progress=paced(say, "data: looked at", "files"))
     for finding in report.findings:
         if finding.severity == "error":
@@ -177,7 +198,7 @@ def plan(
     given = {"data.source": Choice(source, "")} | ({"data.direction": turn} if turn else {})
     given |= {"train.device": Choice(device, "--device")} if device != "auto" else {}
     ladder = advice.rungs(about, chosen, common | given)
-    tries, length = _climb(ladder, about, chosen, place, allowed, device, say)
+    tries, length, pace = _climb(ladder, about, chosen, place, allowed, device, say)
     best = next(rung for rung, t in zip(ladder, tries, strict=False) if t.chosen)
     return Plan(
         source=source,
@@ -191,14 +212,8 @@ def plan(
         budget=clock(allowed),
         tries=tuple(tries),
         choices=best.choices | {length.key: length.choice},
-        concerns=tuple(_concerns(report.findings, about, length, tries)),
+        concerns=tuple(_concerns(report.findings, about, length, pace)),
     )
-
-
-def load(text: str) -> Config:
-    """The configuration that a plan's text is."""
-    tree = parse(text, "the plan")
-    return configure(tree["method"], [Layer("the plan", tree)])
 
 
 # Looking
@@ -207,7 +222,7 @@ def load(text: str) -> Config:
 def _refusal(finding: Finding, place: str) -> UserError:
     """The error that a finding is; where single images are views of the same things, how to pair them."""
     example = f", such as '{finding.files[0]}'" if finding.files else ""
-    if "holds no layout" in finding.what and Path(place).is_dir():
+    if finding.kind == "layout" and Path(place).is_dir():
         inner = [folder for folder in (Path(place) / "train", Path(place)) if folder.is_dir()]
         files = next((found for folder in inner if (found := folders.image_files(folder))), [])
         if ends := views([file.stem for file in files]):
@@ -255,7 +270,7 @@ def _climb(
     allowed: float,
     device: str,
     say: Callable[[str], None],
-) -> tuple[list[Try], Length]:
+) -> tuple[list[Try], Length, Pace]:
     """Measure from the largest networks on, until they fit."""
     tries: list[Try] = []
     prepared: Prepared | None = None
@@ -270,16 +285,17 @@ def _climb(
             wanted = advice.length_for(rung, about, 0, allowed, "").wanted
             cost = measure(prepared, hopeless=PATIENCE * 2 * allowed / wanted)
         except (RuntimeError, MemoryError) as error:
-            if not _is_about_memory(error):
+            if not is_about_memory(error):
                 raise
             tries.append(Try(rung.name, rung.size, rung.batch, None, None, None, None, "out of memory", False))
             continue
-        length = advice.length_for(rung, about, BESIDE * cost.step, allowed, clock(allowed))
+        pace = _pace(prepared, cost)
+        length = advice.length_for(rung, about, *pace.within(allowed), clock(allowed))
         last = number == len(ladder) - 1
-        t = _judged(rung, length, cost, prepared, last, clock(allowed))
+        t = _judged(rung, length, pace, cost, prepared, last, clock(allowed))
         tries.append(t)
         if t.chosen:
-            return tries, length
+            return tries, length, pace
     raise OutOfResources(
         f"no way to train {method} fits into the memory that is free",
         f"close other programs, or i2i plan {quote(place)} --device cpu",
@@ -302,10 +318,8 @@ def _prepared(rung: Rung, about: Facts, method: str, place: str, before: Prepare
     return prepare(config, decode=False)
 
 
-def _judged(rung: Rung, length: Length, cost: Cost, prepared: Prepared, last: bool, budget: str) -> Try:
-    decoded = _decoded_bytes(prepared)
-    is_kept = decoded <= cache_budget(prepared.config.data)
-    memory = cost.memory + (decoded if is_kept and _device(prepared).type == "cpu" else 0)
+def _judged(rung: Rung, length: Length, pace: Pace, cost: Cost, prepared: Prepared, last: bool, budget: str) -> Try:
+    memory = cost.memory + (_kept_bytes(prepared) if _device(prepared).type == "cpu" else 0)
     steps, verdict, fits = length.steps, f"chosen, fits {budget}", True
     if memory > ROOM * cost.free:
         verdict, fits = f"too much for the {cost.free / 1e9:.1f} GB that are free", False
@@ -313,46 +327,44 @@ def _judged(rung: Rung, length: Length, cost: Cost, prepared: Prepared, last: bo
         steps, verdict, fits = length.wanted, f"{budget} would not do for half of it", False
     elif not length.enough:
         verdict = f"chosen, the smallest there is; {budget} are short for it"
-    seconds = BESIDE * steps * cost.step + _reading(prepared, steps, cost, is_kept)
-    return Try(rung.name, rung.size, rung.batch, cost.step, memory, steps, seconds, verdict, fits)
+    return Try(rung.name, rung.size, rung.batch, cost.step, memory, steps, pace.seconds(steps), verdict, fits)
 
 
 def _device(prepared: Prepared) -> torch.device:
     return choose_device(prepared.config.train.device)
 
 
-def _reading(prepared: Prepared, steps: int, cost: Cost, is_kept: bool) -> float:
-    """The seconds that training waits for its images: on a GPU threads read ahead, and what is kept is read once."""
-    samples = steps * prepared.config.train.batch
-    read = cost.reading * (min(samples, max(len(prepared.train.a), len(prepared.train.b))) if is_kept else samples)
-    return read if _device(prepared).type == "cpu" else max(0.0, read / 4 - steps * cost.step)
+def _pace(prepared: Prepared, cost: Cost) -> Pace:
+    """With the time that training waits for its images: on a GPU threads read ahead, and what is kept is read once."""
+    batch = prepared.config.train.batch
+    read = batch * cost.reading
+    wait = read if _device(prepared).type == "cpu" else max(0.0, read / 4 - cost.step)
+    epoch = max(len(prepared.train.a), len(prepared.train.b)) / batch
+    return Pace(BESIDE * cost.step, wait, epoch if _kept_bytes(prepared) else math.inf)
 
 
-def _decoded_bytes(prepared: Prepared) -> int:
-    """What all images of training take at loading size; those that keep their own size are taken for about as large."""
+def _kept_bytes(prepared: Prepared) -> int:
+    """What all images of training take, once each is read; 0 where they are too many to be kept.
+
+    At loading size; those that keep their own size are taken for about as large.
+    """
     data = prepared.config.data
     assert data.x
     assert data.y
     pixels = data.resized[0] * data.resized[1]
     sides = (prepared.train.a, data.x), (prepared.train.b, data.y)
     width = {"uint8": 1, "uint16": 2, "float32": 4}
-    return sum(len(sources) * pixels * (1 if d.labels else d.channels * width[d.dtype]) for sources, d in sides)
+    decoded = sum(len(sources) * pixels * (1 if d.labels else d.channels * width[d.dtype]) for sources, d in sides)
+    return decoded if decoded <= cache_budget(data) else 0
 
 
-def _is_about_memory(error: Exception) -> bool:
-    """torch's allocator for the CPU raises a plain RuntimeError."""
-    words = "not enough memory", "can't allocate memory"
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
-
-
-def _concerns(findings: Sequence[Finding], about: Facts, length: Length, tries: Sequence[Try]) -> list[str]:
+def _concerns(findings: Sequence[Finding], about: Facts, length: Length, pace: Pace) -> list[str]:
     """What a person should know before starting."""
     said = [
         f"{finding.what}: {finding.do}" for finding in findings if finding.severity == "warning" and _counts(finding, about)
     ]
     if not length.enough:
-        best = next(t for t in tries if t.chosen)
-        need = BESIDE * length.wanted * (best.step or 0)
+        need = pace.seconds(length.wanted)
         said.append(f"{length.steps} steps are few, the recipe has {length.wanted}: --budget {clock(need)} would do")
     if about.kind == "paired" and advice.unlike(about):
         hint = "--method cyclegan" if about.layout == "two-folders" else "it may be another kind of set"
@@ -379,8 +391,7 @@ def _busy() -> str:
 
 def _counts(finding: Finding, about: Facts) -> bool:
     """Whether the settings of the plan leave the finding as it is."""
-    mended = "nearly black" in finding.what or (advice.unlike(about) and "partner" in finding.what)
-    return not mended
+    return not (finding.kind == "faint" or (finding.kind == "partners" and advice.unlike(about)))
 
 
 # Words

@@ -1,21 +1,27 @@
 """From data to settings: what is chosen for which data, whether `train` takes it, and what is said."""
 
+import contextlib
+import gc
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 from i2i import advice
 from i2i import plan as planning
+from i2i.config import Config, Layer, parse
 from i2i.data import scenes
 from i2i.errors import OutOfResources, UserError
 from i2i.images import Picture, write
 from i2i.measure import Cost
-from i2i.plan import Plan, clock, load, plan, seconds_of
+from i2i.models import configure
+from i2i.plan import Plan, clock, plan, seconds_of
 from i2i.prepare import prepare
 
 GB = 10**9
@@ -25,12 +31,12 @@ GB = 10**9
 def costs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list]:
     """`costs(9.0, 0.1)`: what the rungs cost, in seconds a step, one after the other; the list gets what was measured."""
 
-    def set_to(*steps: float, memory: int = GB) -> list:
+    def set_to(*steps: float, memory: int = GB, reading: float = 0.001) -> list:
         left, seen = list(steps), []
 
         def measure(prepared, hopeless=0.0):
             seen.append(prepared.config)
-            return Cost(left.pop(0) if len(left) > 1 else left[0], 0.001, memory, 8 * GB)
+            return Cost(left.pop(0) if len(left) > 1 else left[0], reading, memory, 8 * GB)
 
         monkeypatch.setattr(planning, "measure", measure)
         return seen
@@ -58,6 +64,12 @@ def pairs(root: Path, count: int = 4, size: int = 64) -> Path:
     for i in range(count):
         save(root / "train" / f"{i}.png", np.hstack([texture(i, size, size, 3), texture(i + 100, size, size, 3)]))
     return root
+
+
+def load(text: str) -> Config:
+    """The configuration that a plan's text is."""
+    tree = parse(text, "the plan")
+    return configure(tree["method"], [Layer("the plan", tree)])
 
 
 def accepted(made: Plan, tmp_path: Path) -> None:
@@ -109,6 +121,17 @@ def test_numbered_images_that_are_no_pairs_are_not_taken_for_pairs(tmp_path, cos
     asked = plan(str(tmp_path), method="pix2pix")
     assert asked.method == "pix2pix"
     assert any("are these pairs?" in concern for concern in asked.concerns)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_partner_that_is_missing_counts_only_among_pairs(tmp_path, costs, alike) -> None:
+    for i in range(30):
+        one = texture(i, 32, 32, 3)
+        save(tmp_path / "A" / f"{i:03d}.png", one)
+        if i:
+            save(tmp_path / "B" / f"{i:03d}.png", 255 - one // 2 if alike else texture(i + 500, 32, 32, 3))
+    concerns = plan(str(tmp_path), method="pix2pix").concerns
+    assert any("1 file lacks a partner" in concern for concern in concerns) is alike
 
 
 def test_an_input_with_several_outputs_asks_for_bicyclegan(tmp_path, costs) -> None:
@@ -254,6 +277,42 @@ def test_a_run_is_cut_to_its_budget_and_says_so(tmp_path, costs) -> None:
     assert "what 20m allow; the recipe has 200" in made.choices["train.epochs"].reason
 
 
+@pytest.mark.parametrize(
+    ("budget", "kept", "steps"),
+    [
+        ("20m", False, 132),  # every step waits 8 s for its 4 images
+        ("20m", True, 950),  # those of the first epoch do, and so 200 s are over
+        ("3m", True, 19),  # before that epoch has ended
+    ],
+)
+def test_a_budget_holds_what_reading_takes_as_well(tmp_path, costs, monkeypatch, budget, kept, steps) -> None:
+    costs(1.0, reading=2.0)
+    monkeypatch.setattr(planning, "cache_budget", lambda settings: GB if kept else 0)
+    made = plan(str(pairs(tmp_path, 100, 32)), budget=budget, device="cpu")
+    assert (made.best.name, made.best.batch, made.best.steps) == ("quick", 4, steps)
+    assert 0.95 * seconds_of(budget) < (made.best.seconds or 0) <= seconds_of(budget)
+
+
+def test_reading_alone_can_be_too_slow_and_the_budget_that_would_do_counts_it(tmp_path, costs, monkeypatch) -> None:
+    costs(0.01, reading=2.0)
+    monkeypatch.setattr(planning, "cache_budget", lambda settings: 0)
+    made = plan(str(pairs(tmp_path)), budget="20m", device="cpu")
+    assert [t.verdict for t in made.tries[:-1]] == ["20m would not do for half of it"] * 2
+    assert any("the recipe has 2000: --budget 4h27m would do" in concern for concern in made.concerns)
+
+
+def test_a_gpu_waits_only_for_what_threads_cannot_read_ahead(tmp_path, monkeypatch) -> None:
+    prepared = prepare(load(plan_text(tmp_path)))
+    monkeypatch.setattr(planning, "_device", lambda prepared: torch.device("cuda"))
+    assert [planning._pace(prepared, Cost(step, 2.0, GB, GB)).wait for step in (0.1, 1.0)] == [0.4, 0.0]
+
+
+def test_a_pace_slows_down_only_while_it_reads() -> None:
+    pace = planning.Pace(1.0, 2.0, 10)
+    assert [pace.seconds(steps) for steps in (5, 10, 15)] == [15, 30, 35]
+    assert [pace.within(allowed) for allowed in (29, 30, 50)] == [(3, 29), (1, 10), (1, 30)]
+
+
 def test_small_networks_take_up_to_half_of_a_budget_that_has_room(tmp_path, costs) -> None:
     root = str(pairs(tmp_path, 100, 32))
     for small, epochs in ((0.01, 200), (1.0, 144), (2.0, 120)):
@@ -320,6 +379,39 @@ def test_a_hopeless_first_step_is_not_followed_by_a_second(tmp_path, monkeypatch
     measure(prepare(load(text)), hopeless=0.0)
     assert len(learned) == 1
     assert learned[0] > 0  # in the middle of the run
+
+
+def test_what_a_measuring_out_of_memory_held_is_free_before_the_next(tmp_path, monkeypatch) -> None:
+    from i2i import measure
+    from i2i.training.trainer import Trainer
+
+    class Held:
+        """Holds itself, as a failed step does by its error."""
+
+    alive = []
+
+    def learn(self, batch):
+        held = Held()
+        held.itself = held
+        alive.append(weakref.ref(held))
+        raise MemoryError
+
+    def free_on(device):
+        seen.append([held() for held in alive])
+        return GB
+
+    seen: list = []
+    monkeypatch.setattr(Trainer, "learn", learn)
+    monkeypatch.setattr(measure, "free_on", free_on)
+    prepared = prepare(load(plan_text(tmp_path)))
+    gc.disable()
+    try:
+        for _ in range(2):
+            with contextlib.suppress(MemoryError):
+                measure.measure(prepared)
+    finally:
+        gc.enable()
+    assert seen == [[], [None]]
 
 
 def plan_text(tmp_path: Path) -> str:

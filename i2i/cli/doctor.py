@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def doctor(
     device: Annotated[str, typer.Option(help="Where a training step is tried: auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON document.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as one JSON document.")] = False,
 ) -> None:
     """Look at versions, devices, codecs, the weights of feature networks, disk and memory, and try a training step.
 
@@ -37,12 +37,12 @@ def doctor(
     rows: list[Row] = []
     for row in examine(device):
         rows.append(row)
-        if not json:
+        if not as_json:
             if len(rows) == 1 or rows[-2].group != row.group:
                 messages.result(row.group)
             messages.result(_line(row))
     broken = [row for row in rows if row.severity == "broken"]
-    if json:
+    if as_json:
         messages.result_json({"sound": not broken, "rows": [asdict(row) for row in rows]})
     for row in broken:
         messages.say(f"broken: {row.name}: {row.value}" + (f"; {row.remedy}" if row.remedy else ""))

@@ -30,7 +30,7 @@ def plan(
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the settings there. [default: stdout]")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print all that was found and decided as one JSON document.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all that was found and decided as one JSON document.")] = False,
 ) -> None:
     """Look at data, choose a method and settings that suit it and this machine, and write them down with the reason of each.
 
@@ -63,7 +63,7 @@ def plan(
         atomic.write_text(out, made.text())
         for line in made.summary():
             messages.say(line)
-    if json:
+    if as_json:
         messages.result_json(_tree(made))
     elif out:
         messages.result(str(out))

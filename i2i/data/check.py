@@ -16,7 +16,7 @@ from i2i.config import DataSettings
 from i2i.data import labels
 from i2i.data.check_labels import companions, things
 from i2i.data.findings import SEVERITIES, Finding, Severity, about, examples
-from i2i.data.folders import Found, Source, find, pairs
+from i2i.data.folders import Found, NoLayout, Source, find, pairs
 from i2i.data.labels import Census, label_maps
 from i2i.data.settle import agreed
 from i2i.data.sketch import Sketch, sketch
@@ -120,7 +120,8 @@ def examine(
         side = _label_side(settings, found, kind)
         palette = labels.palette_of(settings) if side else None
     except UserError as error:
-        return Report(str(root), None, "", kind, (), (Finding("error", error.message, error.hint or ""),), None), None
+        about_it = Finding("error", error.message, error.hint or "", kind="layout" if isinstance(error, NoLayout) else "")
+        return Report(str(root), None, "", kind, (), (about_it,), None), None
     maps = label_maps(found, side) if side else []
     if maps and counted is None and thorough:
         counted = labels.census(maps, palette)
@@ -250,11 +251,13 @@ def _partners(found: Found, kind: Kind) -> Iterator[Finding]:
         matched, alone = pairs(sides)
         files = [source.path for source in alone]
         if matched:
-            yield from about("warning", files, f"lacks a partner in {split}", "left out; add partners, or ignore this")
+            do = "left out; add partners, or ignore this"
+            yield from about("warning", files, f"lacks a partner in {split}", do, "partners")
         else:
             severity: Severity = "error" if split == "train" else "warning"
             do = "give partners the same name, or list them in a .csv with the columns A and B; cyclegan needs no pairs"
-            yield Finding(severity, f"no image in {split} has a partner of the same name", do, examples(files), len(files))
+            what = f"no image in {split} has a partner of the same name"
+            yield Finding(severity, what, do, examples(files), len(files), "partners")
 
 
 def _values(found: Found, looks: Looks, stated: str, label_side: str) -> Iterator[Finding]:
@@ -295,7 +298,7 @@ def _faint(side: str, domain: Domain, decoded: Sequence[Look]) -> Iterator[Findi
         what = (
             f"side {side} is {words(domain.dtype, domain.channels)}, but has no value above {top:g}: it would be nearly black"
         )
-        yield Finding("warning", what, do)
+        yield Finding("warning", what, do, kind="faint")
 
 
 def _flat(side: str, decoded: Sequence[Look]) -> Iterator[Finding]:
@@ -317,9 +320,9 @@ def _pair_sizes(found: Found, kind: Kind, looks: Looks) -> Iterator[Finding]:
                 scaled += [a.path] if same_shape else []
                 bent += [a.path] if not same_shape else []
         do = "their contents no longer match after resizing; cut partners to the same part of the scene"
-        yield from about("warning", bent, f"has another shape than the partner in {split}", do)
+        yield from about("warning", bent, f"has another shape than the partner in {split}", do, "partners")
         do = "they are resized to one size; with --set data.resize=none they would not match"
-        yield from about("note", scaled, f"has another size than the partner in {split}", do)
+        yield from about("note", scaled, f"has another size than the partner in {split}", do, "partners")
 
 
 def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
+Kind = Literal["", "layout", "partners", "faint"]
+"""What a plan can mend or knows more about: files in no known layout, pairs that are none, and values far below the full."""
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 EXAMPLES = 3
 MANY = {"is": "are", "has": "have"}
@@ -21,14 +23,15 @@ class Finding:
     files: tuple[str, ...] = ()
     """A few examples of the `count` files that it is about."""
     count: int = 0
+    kind: Kind = ""
 
 
-def about(severity: Severity, files: Sequence[Path], what: str, do: str) -> Iterator[Finding]:
+def about(severity: Severity, files: Sequence[Path], what: str, do: str, kind: Kind = "") -> Iterator[Finding]:
     """One finding, where there are such files. `what` is said of one file and begins with a verb."""
     verb, _, rest = what.partition(" ")
     if files:
         subject = f"1 file {verb}" if len(files) == 1 else f"{len(files)} files {MANY.get(verb, verb.removesuffix('s'))}"
-        yield Finding(severity, f"{subject} {rest}", do, examples(files), len(files))
+        yield Finding(severity, f"{subject} {rest}", do, examples(files), len(files), kind)
 
 
 def examples(files: Sequence[Path]) -> tuple[str, ...]:

@@ -30,6 +30,10 @@ FITTING = (
 )
 
 
+class NoLayout(UserError):
+    """A folder that is there holds images in none of the known layouts, or no images."""
+
+
 @dataclass(frozen=True)
 class Source:
     """One picture: a file, or one half of a file that holds two side by side. `name` is what partners share."""
@@ -330,7 +334,7 @@ def _refuse(root: Path, layout: str) -> NoReturn:
     if root.is_file():
         raise UserError(f"'{root}' is a file, not a data set", FITTING)
     as_what = "" if layout == "auto" else f" as '{layout}'"
-    raise UserError(f"'{root}' holds no layout that can be trained on{as_what}: {_contents(root)}", FITTING)
+    raise NoLayout(f"'{root}' holds no layout that can be trained on{as_what}: {_contents(root)}", FITTING)
 
 
 def _contents(root: Path) -> str:

@@ -1,9 +1,11 @@
-"""How the C library keeps memory on the CPU, and how much of it this process has taken."""
+"""How the C library keeps memory on the CPU, how much of it this process has taken, and whether it has run out."""
 
 import contextlib
 import ctypes
 import sys
 from pathlib import Path
+
+import torch
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # <malloc.h>
 NEVER = 2**31 - 1
@@ -49,3 +51,9 @@ def peak() -> int:
         return 0
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def is_about_memory(error: Exception) -> bool:
+    """Whether there was too little of it, on any device. torch's allocator for the CPU raises a plain RuntimeError."""
+    plain = "not enough memory" in str(error) or "can't allocate memory" in str(error)
+    return plain or isinstance(error, (MemoryError, torch.OutOfMemoryError))
