@@ -24,7 +24,7 @@ from i2i.models import method_class
 from i2i.prepare import oriented
 from i2i.runs import saved_config
 from i2i.scores import PROTOCOL, Asked, Report, Shot, score
-from i2i.styles import drawn
+from i2i.styles import drawn, has_styles
 from i2i.training import checkpoint
 from i2i.translate import Direction, Translator
 
@@ -95,10 +95,10 @@ def a_run(
 
 def _styles(translator: Translator, translated: Callable[..., Tensor], seed: int) -> Callable[[int], list[Tensor]] | None:
     """Many outputs of an input, where the model has styles."""
-    try:
-        styles = drawn(translator.model.method, PROTOCOL[1], seed)
-    except UserError:
+    method = translator.model.method
+    if not has_styles(method):
         return None
+    styles = drawn(method, PROTOCOL[1], seed)
     return lambda i: [translated(i, style) for style in styles.of(Path(str(i)))]
 
 

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from i2i.errors import UserError
-from i2i.losses.weight_files import read_tensors, sha256
+from i2i.losses.weight_files import published, read_tensors, sha256
 from i2i.metrics.features import FeatureNetwork, of_classifier, of_inception
 from i2i.metrics.lpips import BACKBONES, Lpips, Version
 
@@ -51,14 +51,14 @@ def places(given: Sequence[Path] = ()) -> list[Path]:
 
 def features(where: Sequence[Path], device: torch.device) -> Judge:
     """The network of FID and KID; where only another classifier is at hand, that. Raises Missing where there is neither."""
-    for candidates in map(_weight_files, where):
-        for file in candidates:
-            if file.name.startswith(INCEPTION):
-                return Judge(_inception(file, device), PUBLISHED, file, sha256(file))
-        for file in candidates:
-            if name := architecture(file):
-                network = _classifier(name, file, device)
-                return Judge(FeatureNetwork(of_classifier(network), CLASSIFIER_SIDE, device), name, file, sha256(file))
+    candidates = [file for place in where for file in _weight_files(place)]
+    for file in candidates:
+        if file.name.startswith(INCEPTION):
+            return Judge(_inception(file, device), PUBLISHED, file, sha256(file))
+    for file in candidates:
+        if name := architecture(file):
+            network = _classifier(name, file, device)
+            return Judge(FeatureNetwork(of_classifier(network), CLASSIFIER_SIDE, device), name, file, sha256(file))
     raise Missing(
         "KID, FID and all else in features need the weights of Inception, or of another classifier",
         f"put {INCEPTION_URL} (96 MB) into '{where[-1]}', or into {PLACES}",
@@ -74,7 +74,7 @@ def lpips(where: Sequence[Path], version: Version, device: torch.device) -> Judg
                     layers = _classifier(backbone, file, device, only_features=True)
                     linear = [weight.to(device) for weight in linear_weights(net, version)]
                     return Judge(Lpips(net, layers, linear, version), net, file, sha256(file))
-    urls = [_published(BACKBONES[net][0]) for net in ("alex", "squeeze")]
+    urls = [published(BACKBONES[net][0]) for net in ("alex", "squeeze")]
     raise Missing(
         "LPIPS needs the weights of alexnet, squeezenet1_1 or vgg16",
         f"put {urls[0]} (233 MB), or {urls[1]} (5 MB), into '{where[-1]}', or into {PLACES}",
@@ -102,12 +102,6 @@ def _classifiers() -> tuple[str, ...]:
     return tuple(models.list_models(module=models))
 
 
-def _published(name: str) -> str:
-    from torchvision.models import get_model_weights
-
-    return next(iter(get_model_weights(name))).url
-
-
 def _weight_files(place: Path) -> list[Path]:
     if not place.is_dir():
         return [place] if place.is_file() else []
@@ -121,7 +115,7 @@ def _inception(file: Path, device: torch.device) -> FeatureNetwork:
         network = fid_inception()
     hint = f"expected is {INCEPTION_URL}"
     _fill(network, read_tensors(file, hint), file, hint)
-    return FeatureNetwork(of_inception(_frozen(network, device)), SIDE, device)
+    return FeatureNetwork(of_inception(_placed(network, device)), SIDE, device)
 
 
 def _classifier(name: str, file: Path, device: torch.device, *, only_features: bool = False) -> nn.Module:
@@ -135,11 +129,16 @@ def _classifier(name: str, file: Path, device: torch.device, *, only_features: b
         network = get_model(name, weights=None)
     if hasattr(network, "transform_input"):
         network.transform_input = True  # as torchvision itself does for published weights of googlenet and inception_v3
-    if only_features or all(key.startswith("features.") for key in state):
-        state = {key.removeprefix("features."): weight for key, weight in state.items() if key.startswith("features.")}
-        network = network.features
+    if only_features or _has_features_alone(network, state):
+        state, network = {key.removeprefix("features."): weight for key, weight in state.items()}, network.features
     _fill(network, state, file, hint)
-    return _frozen(network, device)
+    return _placed(network, device)
+
+
+def _has_features_alone(network: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    """Whether nothing is there of the network's other parts; the keys may go with or without `features.` before them."""
+    parts = {name for name, _ in network.named_children()}
+    return "features" in parts and not {key.partition(".")[0] for key in state} & (parts - {"features"})
 
 
 def _fill(network: nn.Module, state: dict[str, Tensor], file: Path, hint: str) -> None:
@@ -153,5 +152,5 @@ def _fill(network: nn.Module, state: dict[str, Tensor], file: Path, hint: str) -
     network.load_state_dict({key: t.float() if t.is_floating_point() else t for key, t in taken.items()}, assign=True)
 
 
-def _frozen(network: nn.Module, device: torch.device) -> nn.Module:
-    return network.to(device).eval().requires_grad_(False)
+def _placed(network: nn.Module, device: torch.device) -> nn.Module:
+    return network.to(device).eval()

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from i2i import judges
+from i2i.decoders import LOSSY
 from i2i.errors import UserError
 from i2i.judges import Judge
 from i2i.metrics import METRICS, Kind
 from i2i.metrics.features import WORDS
-from i2i.tallies import THUMBNAIL, VIEWS, Outcome, Pairs, Sets, Styles
+from i2i.tallies import THUMBNAIL, VIEWS, Outcome, Pairs, Sets, Variety
 
 BIASED = 2048
 """Below so many images the covariances of 2,048 features are not of full rank, and FID is too large."""
-LOSSY = {"JPEG", "WEBP"}
 PROTOCOL = (100, 20)
 """Inputs, and outputs of each, of BicycleGAN's diversity (Zhu et al. 2017, arXiv:1711.11586, section 4, and its code)."""
 CPU = torch.device("cpu")
@@ -97,10 +97,10 @@ def score(
     counts, sides = (len(fake), len(real)), [min(shot.size) for shot in (*fake, *real)]
     pairs = Pairs(asked.names, networks, asked.palette, min(sides)) if matched else None
     sets = Sets(asked.names, networks, counts, min(sides), asked.seed)
-    various = Styles(asked.names, networks)
+    variety = Variety(asked.names, networks, min(sides))
 
     idle = sets.idle and (pairs is None or pairs.idle)
-    steps, inputs = 0 if idle else max(counts), 0 if various.idle or styles is None else min(len(fake), PROTOCOL[0])
+    steps, inputs = 0 if idle else max(counts), 0 if variety.idle or styles is None else min(len(fake), PROTOCOL[0])
     for i in range(steps):
         output, other = fake[i].load() if i < len(fake) else None, real[i].load() if i < len(real) else None
         sets.add(output, other)
@@ -109,10 +109,10 @@ def score(
         on_progress(i + 1, steps + inputs)
     for i in range(inputs):
         assert styles
-        various.add(styles(i), real[i % len(real)].load())
+        variety.add(styles(i), real[i % len(real)].load())
         on_progress(steps + i + 1, steps + inputs)
 
-    outcomes = {**(pairs.outcomes() if pairs else {}), **sets.outcomes(), **various.outcomes()}
+    outcomes = {**(pairs.outcomes() if pairs else {}), **sets.outcomes(), **(variety.outcomes() if styles else {})}
     numbers = [_number(name, outcomes.get(name), _judge(found, name), counts) for name in asked.names]
     formats = {"fake": dict(Counter(s.format for s in fake)), "real": dict(Counter(s.format for s in real))}
     return Report(numbers, formats, _warnings(formats))
@@ -131,7 +131,7 @@ def _require_equal_sizes(fake: Sequence[Shot], real: Sequence[Shot]) -> None:
 
 def _warnings(formats: dict[str, dict[str, int]]) -> list[str]:
     fake, real = (set(formats[side]) for side in ("fake", "real"))
-    if fake & LOSSY == real & LOSSY:
+    if fake.intersection(LOSSY) == real.intersection(LOSSY):
         return []
     words = [" and ".join(sorted(kinds)) for kinds in (fake, real)]
     return [f"outputs are {words[0]} and real images {words[1]}: compression alone moves every number that looks at texture"]

@@ -43,7 +43,7 @@ def drawn(
     With `frames` they are the stations of a movie, so many frames from each to the next. Where there is to be `noise`, a method
     without styles has outputs that differ in that alone. Raises UserError for what the method cannot do.
     """
-    draw: Any = method.draw_styles if not noise or _has_styles(method) else lambda count, seed: [None] * count
+    draw: Any = method.draw_styles if not noise or has_styles(method) else lambda count, seed: [None] * count
 
     def of(name: Path) -> Sequence[Style | None]:
         stations = draw(samples or 1, seed if same else _own_seed(seed, name))
@@ -65,7 +65,8 @@ def noisy(styles: Styles, seed: int, *, same: bool = False) -> Styles:
     return replace(styles, noise=(lambda name: own(name) * len(styles.of(name))) if styles.movie else own)
 
 
-def _has_styles(method: Method) -> bool:
+def has_styles(method: Method) -> bool:
+    """Whether an input can have more than one output."""
     try:
         method.draw_styles(1, 0)
     except UserError:

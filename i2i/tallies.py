@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from i2i.metrics import METRICS, Kind, paired, palettes, sliced, two_samples
-from i2i.metrics.distributions import frechet_distance, kernel_distance, manifolds
+from i2i.metrics.distributions import evenly, frechet_distance, kernel_distance, manifolds
 from i2i.metrics.features import clean
 
 THUMBNAIL, CROP = 32, 64
@@ -45,12 +45,22 @@ def of_kind(names: Iterable[str], *kinds: Kind) -> list[str]:
 
 
 class Distances:
-    """Distances of pairs by metric, and for comparison those of real images that have nothing to do with each other."""
+    """Distances of pairs by metric, and for comparison those of real images that have nothing to do with each other.
 
-    def __init__(self, functions: Mapping[str, Distance]):
-        self.functions = functions
-        self.values: dict[str, list[float]] = {name: [] for name in functions}
-        self.others: dict[str, list[float]] = {name: [] for name in functions}
+    `networks` are those of the metrics that need one; `smallest` is the smallest side of an image.
+    """
+
+    def __init__(self, names: Sequence[str], networks: Mapping[str, Any], smallest: int):
+        functions = {name: OWN.get(name) or (networks[name], networks[name].smallest)
+                     for name in names if name in OWN or name in networks}  # fmt: skip
+        self.too_small = {
+            name: Outcome(reason=f"the smallest image has a side of {smallest} pixels: it needs {least}")
+            for name, (_, least) in functions.items()
+            if smallest < least
+        }
+        self.functions = {name: function for name, (function, _) in functions.items() if name not in self.too_small}
+        self.values: dict[str, list[float]] = {name: [] for name in self.functions}
+        self.others: dict[str, list[float]] = {name: [] for name in self.functions}
 
     def add(self, pairs: Sequence[tuple[Tensor, Tensor]], others: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Images: (3, H, W) in 0..255."""
@@ -59,29 +69,20 @@ class Distances:
                 kept[name] += [float(function(a[None], b[None])) for a, b in images]
 
     def outcomes(self) -> dict[str, Outcome]:
-        return {name: self._outcome(values, self.others[name]) for name, values in self.values.items() if values}
+        found = {name: self._outcome(values, self.others[name]) for name, values in self.values.items() if values}
+        return {**self.too_small, **found}
 
     @staticmethod
     def _outcome(values: Sequence[float], others: Sequence[float]) -> Outcome:
         beside = {"baseline": _mean(others), "baseline_n": len(others)} if others else {}
-        return Outcome(_mean(values), _deviation(values), details={"pairs": len(values)}, **beside)  # type: ignore[arg-type]
+        return _sound(Outcome(_mean(values), _deviation(values), details={"pairs": len(values)}, **beside))  # type: ignore[arg-type]
 
 
 class Pairs:
-    """Each output against its target, and for comparison the target before that one.
-
-    `networks` are those of the metrics that need one; `smallest` is the smallest side of an image.
-    """
+    """Each output against its target, and for comparison the target before that one."""
 
     def __init__(self, names: Sequence[str], networks: Mapping[str, Any], palette: Tensor | None, smallest: int):
-        functions = {name: OWN.get(name) or (networks[name], networks[name].smallest)
-                     for name in of_kind(names, "pairs") if name in OWN or name in networks}  # fmt: skip
-        self.too_small = {
-            name: Outcome(reason=f"the smallest image has a side of {smallest} pixels: it needs {least}")
-            for name, (_, least) in functions.items()
-            if smallest < least
-        }
-        self.distances = Distances({name: f for name, (f, _) in functions.items() if name not in self.too_small})
+        self.distances = Distances(of_kind(names, "pairs"), networks, smallest)
         self.painted = of_kind(names, "palette") if palette is not None else []
         self.palette = torch.zeros(0, 3) if palette is None else palette
         self.confused, self.others_confused = (torch.zeros(2 * [len(self.palette)], dtype=torch.int64) for _ in range(2))
@@ -109,7 +110,7 @@ class Pairs:
         return palettes.confusion(self._ids(image), true, len(self.palette))
 
     def outcomes(self) -> dict[str, Outcome]:
-        found = {**self.too_small, **self.distances.outcomes()}
+        found = self.distances.outcomes()
         measures = {"palette-accuracy": palettes.accuracy, "palette-miou": palettes.mean_iou}
         for name in self.painted if self.confused.sum() else []:
             other = measures[name](self.others_confused) if self.others_confused.sum() else None
@@ -117,23 +118,11 @@ class Pairs:
         return found
 
 
-OWN: dict[str, tuple[Distance, int]] = {
-    "l1": (paired.l1, 1),
-    "psnr": (paired.psnr, 1),
-    "ssim": (paired.ssim, paired.SSIM_SIDE),
-    "ms-ssim": (paired.ms_ssim, paired.MS_SSIM_SIDE),
-}
-"""And the smallest side of an image that each can be computed of."""
-
-
-class Styles:
+class Variety:
     """Consecutive outputs of each input, 19 pairs of 20, and for comparison consecutive real images."""
 
-    def __init__(self, names: Sequence[str], networks: Mapping[str, Any]):
-        mine = of_kind(names, "styles")
-        self.distances = Distances(
-            {name: networks.get(name, _rms) for name in mine if name in networks or not METRICS[name].judge}
-        )
+    def __init__(self, names: Sequence[str], networks: Mapping[str, Any], smallest: int):
+        self.distances = Distances(of_kind(names, "styles"), networks, smallest)
         self.before: Tensor | None = None
 
     @property
@@ -154,8 +143,26 @@ def _rms(a: Tensor, b: Tensor) -> Tensor:
     return (a.double() - b.double()).square().flatten(1).mean(1).sqrt()
 
 
+OWN: dict[str, tuple[Distance, int]] = {
+    "l1": (paired.l1, 1),
+    "psnr": (paired.psnr, 1),
+    "ssim": (paired.ssim, paired.SSIM_SIDE),
+    "ms-ssim": (paired.ms_ssim, paired.MS_SSIM_SIDE),
+    "styles-pixels": (_rms, 1),
+}
+"""The distances that need no network, and the smallest side of an image that each can be computed of."""
+
+
 def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.inf
+    """Infinite where a value is, and no number where one is none."""
+    return (math.fsum if all(map(math.isfinite, values)) else sum)(values) / len(values)
+
+
+def _sound(outcome: Outcome) -> Outcome:
+    """With a reason in the place of a value that is no number."""
+    if outcome.value is None or not math.isnan(outcome.value):
+        return outcome
+    return Outcome(reason="what came out is not a number", hint="check the images, and the file of weights if one is used")
 
 
 def _deviation(values: Sequence[float]) -> float | None:
@@ -225,10 +232,10 @@ class Sets:
             n, baseline, same = _baseline(measure, fake, real, self.seed)
             for name in self.names:
                 if (MEASURES[name], VIEWS[name]) == (measure, view):
-                    found[name] = whole[name]
-                    if 2 * n >= max(METRICS[name].least, 4):
+                    found[name] = _sound(whole[name])
+                    if found[name].value is not None and 2 * n >= max(METRICS[name].least, 4):
                         one, other = baseline[name].value, same[name].value
-                        found[name] = replace(whole[name], baseline=one, baseline_n=n, at_baseline_n=other)
+                        found[name] = replace(found[name], baseline=one, baseline_n=n, at_baseline_n=other)
         return found
 
 
@@ -237,9 +244,8 @@ def _baseline(measure: Measure, fake: View, real: View, seed: int) -> tuple[int,
     n = min(len(real[0]) // 2, len(fake[0]))
     if n < 2:
         return n, {}, {}
-    one, other = ([x[start : 2 * n : 2] for x in real] for start in (0, 1))
-    spread = torch.linspace(0, len(fake[0]) - 1, n).round().long()
-    return n, measure(one, other, seed), measure([x[spread] for x in fake], other, seed)
+    one, other = ([evenly(x, 2 * n)[start::2] for x in real] for start in (0, 1))
+    return n, measure(one, other, seed), measure([evenly(x, n) for x in fake], other, seed)
 
 
 def _stacked(rows: Iterable[View]) -> View:

@@ -18,7 +18,8 @@ from i2i.images import ImageError
 from i2i.judges import Missing
 from i2i.metrics import METRICS
 from i2i.prepare import prepare
-from i2i.scores import Asked, Number, Report
+from i2i.scores import Asked, Number, Report, Shot, score
+from i2i.tallies import Distances, Sets
 
 
 @pytest.fixture(autouse=True)
@@ -189,6 +190,41 @@ def test_the_same_seed_gives_the_same_numbers(folder, weights) -> None:
     assert first == again
     assert first["swd"] != other["swd"]
     assert first["kid"] == other["kid"]  # of the whole sets; only its deviation is drawn
+
+
+@pytest.mark.parametrize(("distances", "expected"), [([1, 3], 2), ([1, float("inf")], float("inf")), ([1, float("nan")], None)])
+def test_a_mean_is_infinite_where_a_distance_is_and_a_reason_where_one_is_no_number(distances, expected) -> None:
+    tally = Distances(["l1"], {}, 4)
+    tally.functions["l1"] = lambda a, b: a
+    tally.add([(torch.tensor(float(d)).expand(1), torch.zeros(1)) for d in distances], [])
+    outcome = tally.outcomes()["l1"]
+    assert outcome.value == expected
+    assert (outcome.reason is None) == (expected is not None)
+
+
+def test_real_against_real_is_of_every_part_where_outputs_are_fewer_and_all_are_in_order_of_class() -> None:
+    def ordered(n: int, seed: int) -> torch.Tensor:
+        noise = torch.randint(0, 100, (2 * n, 3, 32, 32), generator=torch.Generator().manual_seed(seed))
+        noise[n:] += 150
+        return noise.byte()
+
+    found = []
+    for seed in range(8):  # of one draw alone the deviation is 0.08
+        sets, fake = Sets(["1nn-pixels"], {}, (40, 160), 32), ordered(20, 2 * seed)
+        for i, real in enumerate(ordered(80, 2 * seed + 1)):
+            sets.add(fake[i] if i < 40 else None, real)
+        found.append(sets.outcomes()["1nn-pixels"])
+    assert found[0].baseline_n == 40
+    means = [np.mean([getattr(one, name) for one in found]) for name in ("value", "baseline", "at_baseline_n")]
+    assert means == pytest.approx([0.5] * 3, abs=0.1)
+
+
+def test_too_small_outputs_of_one_input_give_a_reason_instead_of_a_number(weights) -> None:
+    shots = [Shot(str(n), lambda n=n: torch.full((3, 12, 12), 9 * n, dtype=torch.uint8), (12, 12), "PNG") for n in range(3)]
+    asked = Asked(["styles-lpips", "styles-pixels"], weights=[weights])
+    report = score(shots, shots, asked, matched=False, styles=lambda i: [shot.load() for shot in shots])
+    assert report.numbers[0].outcome.reason == "the smallest image has a side of 12 pixels: it needs 17"
+    assert values(report)["styles-pixels"] == 9
 
 
 # Runs

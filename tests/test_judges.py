@@ -86,19 +86,23 @@ def test_a_classifier_is_named_hashed_and_describes_images(file) -> None:
     assert judge.network(torch.zeros(3, 40, 30, dtype=torch.uint8)).shape == (512,)
 
 
-def test_features_alone_are_enough(file, squeezenet) -> None:
-    state = {key: weight.half() for key, weight in squeezenet.items() if key.startswith("features.")}
-    judge = features(places([file(state=state)]), CPU)
+@pytest.mark.parametrize("prefix", ["features.", ""])
+def test_features_alone_are_enough_under_either_name(file, squeezenet, prefix) -> None:
+    kept = {key.removeprefix("features."): w.half() for key, w in squeezenet.items() if key.startswith("features.")}
+    given = file(state={f"{prefix}{key}": weight for key, weight in kept.items()})
+    judge = features(places([given]), CPU)
     assert judge.network(torch.zeros(3, 40, 30, dtype=torch.uint8)).shape == (512,)
+    assert lpips(places([given]), "0.1", CPU).name == "squeeze"
 
 
-def test_the_published_inception_wins_over_another_classifier_in_the_same_place(file, monkeypatch) -> None:
+@pytest.mark.parametrize("folder", ["weights", "hub/checkpoints"])
+def test_the_published_inception_wins_over_another_classifier_in_the_same_or_an_earlier_place(file, folder) -> None:
     from i2i.networks.inception import fid_inception
 
-    file()
+    classifier = file()
     torch.manual_seed(0)
-    inception = file("pt_inception-2015-12-05.pth", state=fid_inception().state_dict())
-    judge = features(places([inception.parent]), CPU)
+    inception = file("pt_inception-2015-12-05.pth", folder, state=fid_inception().state_dict())
+    judge = features(places([classifier.parent]), CPU)
     assert (judge.name, judge.file) == (judges.PUBLISHED, inception)
     assert judge.network(torch.zeros(3, 40, 30, dtype=torch.uint8), "legacy").shape == (2048,)
 

@@ -48,14 +48,15 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="The colours of classes, for palette-accuracy and palette-miou.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of random patches, directions, subsets and styles.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 2, help="Of random patches, directions, subsets and styles.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
     list_metrics: Annotated[bool, typer.Option("--list", help="List the metrics and what each needs, and stop.")] = False,
 ) -> None:
     """Measure outputs against real images: a run on data that it has not seen, or a folder.
 
-    Every number comes with its n, and with the same number for real images against real ones: what is better than that is
-    noise. Some metrics need a file of published weights; where it is not there, the reason stands in the place of the number.
+    Every number comes with its n, and with the same number for real images against real ones. Of sets, what is better than that
+    is noise; of pairs and styles, it is how far real images lie apart that have nothing to do with each other. Some metrics
+    need a file of published weights; where it is not there, the reason stands in the place of the number.
 
     Examples:
 

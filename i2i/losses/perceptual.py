@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d, l1_loss, mse_loss
 from i2i.errors import UserError, meant
 from i2i.losses import widened
 from i2i.losses.matching import style
-from i2i.losses.weight_files import read_tensors
+from i2i.losses.weight_files import published, read_tensors
 
 FeatureNetworkName = Literal["vgg16", "vgg19"]
 PoolName = Literal["max", "avg"]
@@ -192,7 +192,7 @@ def weights_file(network: FeatureNetworkName, weights: str | None) -> Path:
         if not Path(weights).expanduser().is_file():
             raise UserError(f"there is no file '{weights}' with the weights of {network}", "check model.perceptual.weights")
         return Path(weights).expanduser()
-    url, downloads = _published(network), Path(torch.hub.get_dir()) / "checkpoints"
+    url, downloads = published(network), Path(torch.hub.get_dir()) / "checkpoints"
     name, own = url.rpartition("/")[2], os.environ.get("I2I_WEIGHTS")
     if own and not Path(own).expanduser().exists():
         raise UserError(f"$I2I_WEIGHTS names '{own}', and there is no such file or folder", "correct it, or unset it")
@@ -210,12 +210,6 @@ def _candidates(place: Path, network: FeatureNetworkName, name: str) -> list[Pat
     others = [file for suffix in ("pth", "safetensors") for file in sorted(place.glob(f"{network}*.{suffix}"))]
     with_batch_norm = f"{network}_bn"  # has other layers
     return [place, place / name, *(file for file in others if not file.name.startswith(with_batch_norm))]
-
-
-def _published(network: FeatureNetworkName) -> str:
-    from torchvision.models import get_model_weights
-
-    return next(iter(get_model_weights(network))).url
 
 
 def read_weights(network: FeatureNetworkName, file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

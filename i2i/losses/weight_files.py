@@ -11,6 +11,13 @@ from torch import Tensor
 from i2i.errors import UserError
 
 
+def published(network: str) -> str:
+    """The address of the weights that torchvision has for a network of that name."""
+    from torchvision.models import get_model_weights  # slow to import, and most runs do without
+
+    return next(iter(get_model_weights(network))).url
+
+
 def read_tensors(file: Path, hint: str) -> dict[str, Tensor]:
     """Every tensor in a .pth or .safetensors file. Raises UserError with the hint for what is damaged, or is none."""
     try:

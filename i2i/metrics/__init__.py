@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from i2i.errors import UserError, meant
 
 Kind = Literal["pairs", "sets", "palette", "styles"]
-Judge = Literal["features", "features-legacy", "lpips", "lpips-v0.0"]
+JudgeName = Literal["features", "features-legacy", "lpips", "lpips-v0.0"]
 
 
 class Metric(NamedTuple):
@@ -20,7 +20,7 @@ class Metric(NamedTuple):
     better: str
     least: int
     summary: str
-    judge: Judge | None = None
+    judge: JudgeName | None = None
     usual: bool = True
 
 

@@ -30,6 +30,11 @@ def _squeezed(x: Tensor) -> Tensor:
     return torch.linalg.qr(x, mode="r").R if len(x) > x.shape[1] else x
 
 
+def evenly(x: Tensor, n: int) -> Tensor:
+    """`n` rows, spread evenly over all: of a set that is in some order, such as by class, as much from each part of it."""
+    return x[torch.arange(n) * len(x) // n]
+
+
 class Estimate(NamedTuple):
     """A number, and the standard deviation that it would have on sets of `size`."""
 

@@ -13,7 +13,7 @@ IMAGENET = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).view(2, 
 
 
 class FeatureNetwork(NamedTuple):
-    """`describe` makes (B, 3, side, side) in 0..255 to (B, d) on its device. It is frozen, and in evaluation mode."""
+    """`describe` makes (B, 3, side, side) in 0..255 to (B, d) on its device. It is in evaluation mode."""
 
     describe: Callable[[Tensor], Tensor]
     side: int

@@ -21,7 +21,7 @@ SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
 class Lpips:
-    """`layers` are a backbone's `features`, frozen; `linear` the learned weights of the channels of each tap, each (C,)."""
+    """`layers` are a backbone's `features`; `linear` the learned weights of the channels of each tap, each (C,)."""
 
     def __init__(self, net: str, layers: nn.Module, linear: Sequence[Tensor], version: Version = "0.1"):
         self.net, self.layers, self.linear, self.version = net, layers, linear, version

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+from i2i.metrics.distributions import evenly
+
 SMALLEST, PATCH, PATCHES = 16, 7, 128
 DIRECTIONS, REPEATS = 128, 4
 MOST = 65536
@@ -75,9 +77,10 @@ def _normal(x: Tensor) -> Tensor:
 def _sliced(a: Tensor, b: Tensor, generator: torch.Generator) -> float:
     """Rabin et al. 2011: the mean, over random directions, of the distance between the two sets as seen along it."""
     n = min(len(a), len(b))
+    a, b = evenly(a, n), evenly(b, n)
     total = 0.0
     for _ in range(REPEATS):
         directions = torch.randn(a.shape[1], DIRECTIONS, generator=generator).to(a)
         directions /= directions.norm(dim=0)
-        total += float(((a[:n] @ directions).sort(0).values - (b[:n] @ directions).sort(0).values).abs().mean())
+        total += float(((a @ directions).sort(0).values - (b @ directions).sort(0).values).abs().mean())
     return total / REPEATS

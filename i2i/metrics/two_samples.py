@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from i2i.metrics.distributions import ROWS, squared_distances
+from i2i.metrics.distributions import ROWS, evenly, squared_distances
 
 FOLDS, EPOCHS, BATCH = 5, 12, 32
 MOST = 2000
@@ -25,11 +25,11 @@ class Neighbours(NamedTuple):
 def nearest_neighbours(fake: Tensor, real: Tensor) -> Neighbours:
     """The leave-one-out 1-NN test (Lopez-Paz and Oquab 2017, arXiv:1610.06545; Xu et al. 2018, arXiv:1806.07755).
 
-    Around 0.5 for one distribution, 1 where the sets can be told apart, 0 where one is a copy of the other. Sets of unequal
-    size are cut to the smaller one, since of two of one distribution the larger is near more often.
+    Around 0.5 for one distribution, 1 where the sets can be told apart, 0 where one is a copy of the other. Of the larger set
+    as many are compared as the smaller one has, evenly spread: of two of one distribution the larger is near more often.
     """
     n = min(len(fake), len(real))
-    both = torch.cat([fake[:n], real[:n]]).flatten(1).double()
+    both = torch.cat([evenly(fake, n), evenly(real, n)]).flatten(1).double()
     both = both - both.mean(0)
     nearest = []
     for first, rows in zip(range(0, 2 * n, ROWS), both.split(ROWS), strict=True):
@@ -54,7 +54,7 @@ def classifier_test(fake: Tensor, real: Tensor, seed: int = 0) -> Classified:
     variance 1 / (4 n) over the n images of both sets.
     """
     n = min(len(fake), len(real))
-    images = torch.cat([fake[:n], real[:n]])
+    images = torch.cat([evenly(fake, n), evenly(real, n)])
     labels = (torch.arange(2 * n, device=images.device) < n).float()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():  # its draws are its own, whatever others draw
         torch.manual_seed(seed)
@@ -67,7 +67,12 @@ def classifier_test(fake: Tensor, real: Tensor, seed: int = 0) -> Classified:
             network = _learned(images, labels, train)
             right += int(((_scores(network, images[test]) > 0) == (labels[test] > 0.5)).sum())
     accuracy = right / (2 * n)
-    return Classified(accuracy, math.erfc((accuracy - 0.5) * math.sqrt(4 * n)) / 2)
+    return Classified(accuracy, chance(accuracy, 2 * n))
+
+
+def chance(accuracy: float, n: int) -> float:
+    """How likely so much or more of `n` images is right where nothing is to be learned."""
+    return math.erfc((accuracy - 0.5) * math.sqrt(2 * n)) / 2
 
 
 def _learned(images: Tensor, labels: Tensor, train: Tensor) -> nn.Module:
@@ -124,7 +129,7 @@ def birthday(fake: Tensor, real: Tensor, batches: int = 200, seed: int = 0) -> B
 
 def _pairwise(x: Tensor) -> Tensor:
     """(n, n) squared distances, infinite from each vector to itself, of `MOST` at most."""
-    flat = x[:: -(-len(x) // MOST)].flatten(1).double()
+    flat = evenly(x, min(len(x), MOST)).flatten(1).double()
     distance = squared_distances(flat - flat.mean(0), flat - flat.mean(0))
     return distance.fill_diagonal_(math.inf)
 

@@ -86,6 +86,8 @@ def test_formats_that_differ_are_warned_about(i2i, folders):
         (["--fake", "a", "--target", "b", "--palette", "none"], "cannot read the palette 'none'"),
         (["a", "--direction", "AtoA"], "--direction must be AtoB or BtoA, not 'AtoA'"),
         (["a"], "'a' is not a run"),
+        (["--fake", "a", "--real", "b", "--seed", "99999999999999999999"], "invalid value for '--seed'"),
+        (["--fake", "a", "--real", "b", "--seed", "-1"], "invalid value for '--seed'"),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence_and_a_hint(i2i, folders, words, message):

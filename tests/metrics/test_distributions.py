@@ -5,11 +5,16 @@ import torch
 from torch import Tensor
 
 from i2i.metrics import distributions
-from i2i.metrics.distributions import frechet_distance, kernel_distance, manifolds
+from i2i.metrics.distributions import evenly, frechet_distance, kernel_distance, manifolds
 
 
 def normal(n: int, d: int = 8, seed: int = 0, shift: float = 0) -> Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+def test_some_are_taken_evenly_from_all() -> None:
+    assert evenly(torch.arange(10), 4).tolist() == [0, 2, 5, 7]
+    assert evenly(torch.arange(5), 5).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_the_frechet_distance_of_two_samples_of_one_dimension_is_that_of_their_normals() -> None:

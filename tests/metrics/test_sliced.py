@@ -48,6 +48,16 @@ def test_a_set_has_no_distance_to_itself_and_two_halves_less_than_a_blurred_one(
     assert max(sliced_distances(other, one)) < 150
 
 
+def test_sets_in_order_of_class_are_compared_whole_where_one_is_larger() -> None:
+    def ordered(n: int, seed: int) -> list[Tensor]:
+        return levels(torch.cat([noise(n, seed=seed), noise(n, seed=seed + 1) / 8]), seed)
+
+    few, many = ordered(20, 0), ordered(40, 2)
+    half = [level[: len(level) // 2] for level in many]
+    assert sliced_distances(few, many)[0] < 0.5 * sliced_distances(few, half)[0]
+    assert max(sliced_distances(few, many)) < 150
+
+
 def test_the_distance_of_values_in_one_dimension_is_that_of_the_sorted_values() -> None:
     # of one value each, after normalising {-1, 1} against {-1, 1}: nothing; against three quarters at one end: by hand
     even = torch.tensor([-1.0, 1.0, -1.0, 1.0]).view(4, 1, 1, 1)

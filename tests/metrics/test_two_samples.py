@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from i2i.metrics import two_samples
-from i2i.metrics.two_samples import birthday, classifier_test, diversity, nearest_neighbours
+from i2i.metrics.two_samples import birthday, chance, classifier_test, diversity, nearest_neighbours
 
 
 def normal(n: int, d: int = 8, seed: int = 0, shift: float = 0) -> Tensor:
@@ -34,8 +34,19 @@ def test_two_halves_of_one_set_cannot_be_told_apart() -> None:
     assert sum(shares) / 10 == pytest.approx(0.5, abs=0.05)
 
 
-def test_of_unequal_sets_as_many_are_compared() -> None:
-    assert nearest_neighbours(normal(30), normal(90, seed=1)) == nearest_neighbours(normal(30), normal(90, seed=1)[:30])
+def test_of_unequal_sets_as_many_are_compared_from_every_part() -> None:
+    few, many = normal(30), normal(90, seed=1)
+    assert nearest_neighbours(few, many) == nearest_neighbours(few, many[::3])
+    assert nearest_neighbours(many, few) == nearest_neighbours(many[::3], few)
+
+
+def test_sets_of_one_distribution_that_are_in_order_of_class_cannot_be_told_apart() -> None:
+    fake = torch.cat([normal(50), normal(50, seed=1, shift=20)])
+    real = torch.cat([normal(100, seed=2), normal(100, seed=3, shift=20)])
+    assert nearest_neighbours(fake, real).accuracy == pytest.approx(0.5, abs=0.1)
+    fake = torch.cat([textures(20, 0), textures(20, 1, 128)])
+    real = torch.cat([textures(40, 2), textures(40, 3, 128)])
+    assert classifier_test(fake, real).accuracy < 0.7
 
 
 def test_a_classifier_learns_what_differs_and_nothing_where_nothing_does() -> None:
@@ -55,9 +66,10 @@ def test_the_classifier_leaves_the_random_numbers_of_others_alone() -> None:
     assert classifier_test(textures(10, 0), textures(10, 1)) == first
 
 
-def test_as_many_as_chance_gets_right_has_an_even_p() -> None:
-    found = classifier_test(textures(10, 0), textures(10, 0))
-    assert found.p == pytest.approx(math.erfc((found.accuracy - 0.5) * math.sqrt(40)) / 2)
+def test_as_many_as_chance_gets_right_have_an_even_p_and_one_deviation_more_has_that_of_a_normal() -> None:
+    assert chance(0.5, 80) == 0.5
+    assert chance(0.55, 100) == pytest.approx(0.158655, rel=1e-5)
+    assert chance(0.9, 80) < 1e-6
 
 
 def test_a_sampler_with_few_outputs_has_birthdays_and_real_images_have_none() -> None:
