@@ -13,7 +13,7 @@ from torch import Tensor
 from i2i import noise, norms
 from i2i.conversion import finish
 from i2i.data.reader import free_memory
-from i2i.errors import OutOfResources
+from i2i.errors import OutOfResources, UserError
 from i2i.images import Picture
 from i2i.items import Given, Way
 from i2i.method import Method, Style
@@ -78,17 +78,22 @@ class Engine:
     def batches(self, items: Iterable[AnyItem], most: int, pixels: float) -> Iterator[list[AnyItem]]:
         """Neighbours, at most `most`, those with something to compute all of one kind and of so many pixels in all."""
         batch: list[AnyItem] = []
-        for item in items:
-            real = [other.given for other in batch if other.given]
-            if real and item.given:
-                full = (len(real) + 1) * item.given.pixels > min(pixels, self.pixels)
-                if full or not real[0].fits(item.given):
+        try:
+            for item in items:
+                real = [other.given for other in batch if other.given]
+                if real and item.given:
+                    full = (len(real) + 1) * item.given.pixels > min(pixels, self.pixels)
+                    if full or not real[0].fits(item.given):
+                        yield batch
+                        batch = []
+                batch.append(item)
+                if len(batch) == most:
                     yield batch
                     batch = []
-            batch.append(item)
-            if len(batch) == most:
-                yield batch
-                batch = []
+        except UserError:
+            if batch:
+                yield batch  # what came before the one that fails is whole
+            raise
         if batch:
             yield batch
 

@@ -109,7 +109,7 @@ def read_ids(
 def colour_ids(array: np.ndarray, palette: Sequence[Sequence[int]] | None) -> np.ndarray:
     """array: (H, W, 3) uint8 -> (H, W) int64, positions in the palette, `OUTSIDE` for other colours."""
     if palette is None:
-        raise ImageError("it shows colours, not the ids of classes", "name the colours: --set data.palette=FILE")
+        raise ImageError("it shows colours, not the ids of classes", "name them in training: --set data.palette=FILE")
     known = _packed(np.array(palette, np.int64))
     order = np.argsort(known)
     pixels = _packed(array.astype(np.int64))

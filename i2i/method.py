@@ -137,7 +137,7 @@ class Method(nn.Module):
         """`count` styles, the same for the same seed. Raises UserError where one input has one output."""
         raise UserError(
             "this model makes one output of an input: it has no styles",
-            "bicyclegan and crn have them, pix2pix with model.z, and pix2pixhd with model.features",
+            "bicyclegan and crn have them, pix2pix with model.z, pix2pixhd with model.features; or --noise on",
         )
 
     def choose_style(self, choices: Mapping[int, int]) -> Style:

@@ -229,5 +229,5 @@ def _unknown(what: str, weights: Weights) -> UserError:
     names = list(weights)[:3]
     return UserError(
         f"it holds no {what} of pix2pix, CycleGAN, pix2pixHD or BicycleGAN",
-        f"its first weights are {', '.join(names)}",
+        f"its first weights are {', '.join(map(repr, names))}",
     )

@@ -91,7 +91,7 @@ class Translator:
         if reverse and not model.method.reversible:
             raise UserError(
                 f"'{model.name}' translates {trained} only, as every {model.config.method} model goes one way",
-                f"train one for the other way: --set data.direction={direction}",
+                f"train one for the other way: --direction {direction}",
             )
         x, y = (model.y, model.x) if reverse else (model.x, model.y)
         if reading.masking:

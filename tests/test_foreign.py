@@ -393,7 +393,8 @@ def test_a_file_without_one_state_dict_is_refused(file, what):
 
 
 @pytest.mark.parametrize(
-    ("network", "names"), [(nn.Linear(2, 2), "weight, bias"), (PatchGAN(3, layers=1, width=2, norm="none"), "model.0.weight")]
+    ("network", "names"),
+    [(nn.Linear(2, 2), "'weight', 'bias'"), (PatchGAN(3, layers=1, width=2, norm="none"), "'model.0.weight'")],
 )
 def test_another_network_is_refused_by_its_first_names(file, network, names):
     with pytest.raises(UserError, match="no generator of pix2pix") as error:

@@ -173,8 +173,8 @@ def _training(report: "Report", method: str | None, layout: str, size: str | Non
     """The command that trains on checked data."""
     from i2i.data.check import DEFAULT_CROP, SMALLEST_CROP
 
-    usual = "pix2pixhd" if report.layout == "labels" else "pix2pix" if report.kind == "paired" else "cyclegan"
-    method = method or usual
+    usual = {"labels": "pix2pixhd"}.get(report.layout or "", "pix2pix" if report.kind == "paired" else "cyclegan")
+    method = method or ("simgan" if report.synthetic else usual)
     crop = size or str(report.crop or SMALLEST_CROP)
     command = f"i2i train {method} --data {shlex.quote(report.data)}"
     if layout != "auto":

@@ -16,7 +16,7 @@ from i2i.config import DataSettings
 from i2i.data import labels
 from i2i.data.check_labels import companions, things
 from i2i.data.findings import SEVERITIES, Finding, Severity, about, examples
-from i2i.data.folders import Found, NoLayout, Source, find, pairs
+from i2i.data.folders import Found, NoLayout, Source, find, is_synthetic, pairs
 from i2i.data.labels import Census, label_maps
 from i2i.data.settle import agreed
 from i2i.data.sketch import Sketch, sketch
@@ -53,6 +53,8 @@ class Report:
     findings: tuple[Finding, ...]
     crop: int | None
     """The side of the largest usual crop, up to the default one, that fits into every training image; None where none does."""
+    synthetic: bool = False
+    """Whether the folders say that one side is synthetic and the other real."""
 
     @property
     def trainable(self) -> bool:
@@ -144,7 +146,8 @@ def examine(
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     sides = tuple(_side(split, name, sources, looks, name == side) for split, name, sources in all_sides(found))
     crop = _fitting(_training_sizes(found, looks))
-    report = Report(str(root), found.layout, found.said, kind, sides, tuple(findings), crop)
+    synthetic = is_synthetic(found.splits["train"])
+    report = Report(str(root), found.layout, found.said, kind, sides, tuple(findings), crop, synthetic)
     return report, Seen(found, looks, side, counted)
 
 
@@ -219,10 +222,13 @@ def _see_through(picture: images.Picture) -> bool:
 
 
 def _kind(found: Found) -> Kind:
-    """Two folders that number their images will share names by chance, so nearly all must match."""
+    """Two folders that number their images will share names by chance, so nearly all must match; of synthetic and real images
+    no name means anything."""
     train = found.splits["train"]
     if found.layout == "labels":
         return "paired"
+    if is_synthetic(train):
+        return "unpaired"
     return "paired" if len(pairs(train)[0]) >= 0.8 * max(len(train.a), len(train.b)) else "unpaired"
 
 

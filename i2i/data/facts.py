@@ -8,7 +8,7 @@ from statistics import median
 from i2i.config import DataSettings
 from i2i.data import folders, labels
 from i2i.data.check import Looks, Report, Seen, size_of
-from i2i.data.folders import NAMED_SIDES, Sides, Source
+from i2i.data.folders import Source, is_synthetic
 from i2i.data.settle import agreed
 from i2i.data.sketch import Sketch, alike
 from i2i.decoders import LOSSY
@@ -112,7 +112,7 @@ def facts(report: Report, seen: Seen, settings: DataSettings) -> Facts:
         held_out=min(len(held_out.a), len(held_out.b)) if held_out else 0,
         labels=domain,
         instances=bool(train.instances),
-        synthetic=_named(train) == NAMED_SIDES[1],
+        synthetic=is_synthetic(train),
     )
 
 
@@ -156,12 +156,6 @@ def _outputs(matched: Sequence[tuple[Source, Source]], looks: Looks) -> float:
     """Different partners of the same pixels."""
     known = [(a.digest, b.digest) for pair in matched if (a := _sketch(pair[0], looks)) and (b := _sketch(pair[1], looks))]
     return len(set(known)) / len({a for a, _ in known}) if known else 1.0
-
-
-def _named(train: Sides) -> tuple[str, ...]:
-    """The known names of sides that their folders have."""
-    both = [{part for folder in source.path.parents for part in [folder.name]} for source in (train.a[0], train.b[0])]
-    return next((names for names in NAMED_SIDES if all(n in found for n, found in zip(names, both, strict=True))), ())
 
 
 def views(files: Sequence[str]) -> Counter[str]:

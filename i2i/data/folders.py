@@ -136,6 +136,12 @@ def masks(folder: str | Path) -> list[Source]:
     return found
 
 
+def is_synthetic(sides: Sides) -> bool:
+    """Whether the folders say that one side is synthetic and the other real."""
+    both = [{folder.name for folder in source.path.parents} for source in (sides.a[0], sides.b[0])]
+    return all(name in names for name, names in zip(NAMED_SIDES[1], both, strict=True))
+
+
 def image_files(folder: Path, suffixes: Collection[str] = images.SUFFIXES) -> list[Path]:
     """Every image below a folder, in natural order (2 before 10). What is hidden and linked folders are left out."""
     files = []

@@ -32,6 +32,16 @@ def pairs(tmp_path):
     return folder
 
 
+def test_synthetic_and_real_images_are_no_pairs_though_their_names_match(tmp_path):
+    for side in ("synthetic", "real"):
+        (tmp_path / side).mkdir()
+        for i in range(4):
+            Image.fromarray(np.full((40, 40, 3), 50 * i, np.uint8)).save(tmp_path / side / f"{i}.png")
+    result = run("check", tmp_path)
+    assert "judged as pairs" not in result.stdout
+    assert f"next: i2i train simgan --data {tmp_path}" in result.stderr
+
+
 def test_check_says_what_a_folder_is_and_what_to_type_next(pairs):
     result = run("check", pairs)
     assert result.exit_code == 0

@@ -152,8 +152,9 @@ def test_raw_frames_go_from_stdin_to_stdout(model) -> None:
     assert (done.returncode, done.stderr, len(done.stdout)) == (0, b"", 3 * FRAME)
 
 
-def test_a_short_last_frame_is_an_error_behind_the_whole_ones(model) -> None:
-    done = piped(model, bytes(2 * FRAME + 5), "--batch", "1")
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_short_last_frame_is_an_error_behind_the_whole_ones(batch, model) -> None:
+    done = piped(model, bytes(2 * FRAME + 5), "--batch", str(batch))
     assert (done.returncode, len(done.stdout)) == (2, 2 * FRAME)
     assert done.stderr.startswith(b"error: frame 3 has 5 bytes, but 12x8 in rgb24 are 288")
 
