@@ -22,6 +22,7 @@ from torch import nn
 from i2i import images, movies
 from i2i.data.locate import home
 from i2i.data.reader import free_memory
+from i2i.domain import TOP
 from i2i.errors import UserError
 from i2i.images import ImageError, Picture
 from i2i.losses import perceptual
@@ -229,7 +230,7 @@ def _codecs() -> Iterator[Row]:
 
 def _round_trip(suffix: str, dtype: str) -> Callable[[], None]:
     def trip() -> None:
-        top = {"uint8": 255, "uint16": 65535, "float32": 1}[dtype]
+        top = TOP[dtype]
         slope = np.linspace(0, top, 32 * 32 * 3).reshape(32, 32, 3).astype(dtype)
         back = images.read(images.encode(Picture(slope), suffix))
         lossless = suffix not in (".jpg", ".webp")

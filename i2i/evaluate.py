@@ -13,8 +13,10 @@ from torch import Tensor
 from i2i import images
 from i2i.config import Config
 from i2i.data import folders, reader
+from i2i.data.check import size_of
 from i2i.data.folders import Sides, Source
 from i2i.data.locate import locate
+from i2i.decoders import Header
 from i2i.domain import Domain
 from i2i.errors import UserError
 from i2i.images import ImageError, Picture
@@ -85,7 +87,10 @@ def a_run(
         instances = reader.ids(things[i]) if things else None
         return _values(translator.translate(given, direction=direction, style=style, instances=instances), way.y, sides.a[i])
 
-    fake = [Shot(source.name, partial(translated, i), _size(source), "PNG") for i, source in enumerate(sides.a)]
+    fake = [
+        Shot(source.name, partial(translated, i), _size(source, images.header(source.path)), "PNG")
+        for i, source in enumerate(sides.a)
+    ]
     real = [_shot(source, way.y) for source in sides.b]
     matched, styles = method_class(config.method).data == "paired", _styles(translator, translated, asked.seed)
     kinds: list[Kind] = ["pairs", "sets"] if matched else ["sets"]
@@ -144,14 +149,14 @@ def _held_out(run: Path, config: Config, data: str | None, direction: str | None
 
 
 def _shot(source: Source, domain: Domain = EIGHT_BITS) -> Shot:
-    kind = images.header(source.path).format
-    return Shot(source.name, lambda: _values(reader.picture(source), domain, source), _size(source), kind)
-
-
-def _size(source: Source) -> tuple[int, int]:
-    """(height, width), from the header alone."""
     header = images.header(source.path)
-    return header.height, header.width // 2 if source.half else header.width
+    return Shot(source.name, lambda: _values(reader.picture(source), domain, source), _size(source, header), header.format)
+
+
+def _size(source: Source, header: Header) -> tuple[int, int]:
+    """(height, width)"""
+    width, height = size_of(source, header)
+    return height, width
 
 
 def _values(picture: Picture, domain: Domain, source: Source) -> Tensor:

@@ -155,7 +155,8 @@ def ready(
         if reading.masking:
             raise ImageError("a tensor of floats has no pixels that could stay as they are outside of a mask", "give uint8")
         values, scale = scaled(source, x)
-        padded = Padded(*_framed(values, scale, accepts), y.dtype, None, ())
+        values, rows, columns = conversion.padded(values, accepts)
+        padded = Padded(values, scale, rows, columns, y.dtype, None, ())
     else:
         picture = conversion.as_picture(source, x)
         ground = reading.alpha.of(picture)
@@ -185,11 +186,6 @@ def _array(image: Tensor) -> np.ndarray:
         raise ImageError(f"{what} is no image", "(C, H, W), uint8 or float in [-1, 1]; a batch is given as iter(batch)")
     image = image.detach().permute(1, 2, 0).cpu()
     return (image.float() if image.is_floating_point() else image).numpy()
-
-
-def _framed(values: np.ndarray, scale: Domain, accepts: Accepts) -> tuple[np.ndarray, Domain, slice, slice]:
-    values, rows, columns = conversion.padded(values, accepts)
-    return values, scale, rows, columns
 
 
 def _padded_alike(instances: Any, padded: Padded, accepts: Accepts) -> np.ndarray:

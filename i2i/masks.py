@@ -40,10 +40,14 @@ class Masking:
 
 @dataclass(frozen=True, eq=False)
 class Paste:
-    """ground: (H, W, C), what was there, as the result has it; share: (H, W) in [0, 1], how much of what is new comes in."""
+    """ground: (H, W, C), what was there, as the result has it; share: (H, W) in [0, 1], how much of what is new comes in.
+
+    `mask` is what the share was made of: where many images have one mask, the paste of one can be given as that of the next.
+    """
 
     ground: np.ndarray
     share: np.ndarray
+    mask: Any = None
     notes: tuple[str, ...] = ()
 
     def over(self, new: Picture) -> Picture:
@@ -69,9 +73,8 @@ def require_alike(x: Domain, y: Domain) -> None:
 def paste(picture: Picture, ground: Picture, mask: Any, masking: Masking, x: Domain, dtype: Dtype, max_pixels: int) -> Paste:
     """How the translation of a picture goes into it. `ground` is the picture with what shall become of its alpha.
 
-    `mask` is anything that holds an image, black where nothing changes, white where everything does, or what was made of it
-    for a picture of the same size; `dtype` is what the result has. Raises ImageError for masks that cannot be read or do not
-    fit.
+    `mask` is anything that holds an image, black where nothing changes, white where everything does, or the paste of another
+    picture; `dtype` is what the result has. Raises ImageError for masks that cannot be read or do not fit.
     """
     if picture.channels > x.channels:
         raise ImageError(
@@ -80,11 +83,13 @@ def paste(picture: Picture, ground: Picture, mask: Any, masking: Masking, x: Dom
         )
     kept = x if dtype == "float32" else Domain.of(x.channels, dtype)
     if isinstance(mask, Paste):
-        return replace(mask, ground=kept.converted(ground))
+        if not masking.alpha and mask.share.shape == (picture.height, picture.width):
+            return replace(mask, ground=kept.converted(ground))
+        mask = mask.mask
     values = _own_alpha(picture) if masking.alpha else _beside(picture, mask, max_pixels)
     full, most = TOP[values.dtype.name], values.max()
     notes = () if most >= full / 2 else (f"its mask is nowhere brighter than {most:g} of {full}, and white is {full}",)
-    return Paste(kept.converted(ground), shares(values / np.float32(full), masking.feather), notes)
+    return Paste(kept.converted(ground), shares(values / np.float32(full), masking.feather), mask, notes)
 
 
 def shares(mask: np.ndarray, feather: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from i2i.data.loader import batches
 from i2i.data.reader import free_memory
 from i2i.prepare import Prepared
 from i2i.training import memory
+from i2i.training.trainer import Nobody
 
 MOST, SECONDS = 6, 8.0
 """Steps that are timed, a multiple of every usual cycle of players; fewer, but one at least, once so much time is over."""
@@ -29,16 +30,6 @@ class Cost:
     memory: int
     free: int
     """What the device has for it."""
-
-
-class _Nobody:
-    """Looks on and says nothing."""
-
-    def step(self, done: int, total: int, epoch: float, losses: dict[str, float] | None) -> None:
-        pass
-
-    def say(self, text: str) -> None:
-        pass
 
 
 def measure(prepared: Prepared, hopeless: float = math.inf) -> Cost:
@@ -62,7 +53,7 @@ def _give_back() -> None:
 def _measured(folder: Path, prepared: Prepared, hopeless: float) -> Cost:
     gc.collect()  # the error of a measuring that ran out of memory held its tensors until now
     _give_back()
-    trainer = runs.trainer(folder, prepared, _Nobody())
+    trainer = runs.trainer(folder, prepared, Nobody())
     device = trainer.precision.device
     free = free_on(device)
     if device.type == "cpu":

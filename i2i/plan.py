@@ -9,6 +9,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import numpy as np
 import torch
 
 from i2i import advice
@@ -353,8 +354,7 @@ def _kept_bytes(prepared: Prepared) -> int:
     assert data.y
     pixels = data.resized[0] * data.resized[1]
     sides = (prepared.train.a, data.x), (prepared.train.b, data.y)
-    width = {"uint8": 1, "uint16": 2, "float32": 4}
-    decoded = sum(len(sources) * pixels * (1 if d.labels else d.channels * width[d.dtype]) for sources, d in sides)
+    decoded = sum(len(sources) * pixels * (1 if d.labels else d.channels * np.dtype(d.dtype).itemsize) for sources, d in sides)
     return decoded if decoded <= cache_budget(data) else 0
 
 

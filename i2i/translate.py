@@ -38,7 +38,7 @@ from i2i.items import (
     write,
 )
 from i2i.logbook import NOTHING, Logbook
-from i2i.masks import ALPHA, FEATHER, Masking, require_alike
+from i2i.masks import ALPHA, FEATHER, Masking, Paste, require_alike
 from i2i.method import Style
 from i2i.naming import AS_INPUTS, Existing, FormatName, Job, Template
 from i2i.networks.layers import NormStats, image_norms, with_running_statistics
@@ -167,8 +167,7 @@ class Translator:
 
     def _each(self, sources: Iterable[Any], way: Way, mask: AnySource | None, pace: Pace) -> Iterator[Picture]:
         _refuse_instances(way, None)
-        givens = (_nth(number, source, way, mask) for number, source in enumerate(sources, 1))
-        return (made[0] for made in footage.pictures(self.engine, givens, way, pace))
+        return (made[0] for made in footage.pictures(self.engine, _givens(sources, way, mask), way, pace))
 
     def translate_bytes(
         self,
@@ -480,7 +479,7 @@ class _Counted:
 
 
 def _given(
-    source: AnySource, way: Way, mask: AnySource | None, instances: AnySource | None = None, file: Format = TIFF
+    source: AnySource, way: Way, mask: AnySource | Paste | None, instances: AnySource | None = None, file: Format = TIFF
 ) -> Given:
     """One image, ready for the first of the way's styles."""
     styles, noise = way.styles.of(Path())[:1], way.styles.noise(Path())
@@ -488,9 +487,13 @@ def _given(
     return replace(given, noise=noise and noise[:1])
 
 
-def _nth(number: int, source: AnySource, way: Way, mask: AnySource | None) -> Given:
-    with footage.numbering(number):
-        return _given(source, way, mask)
+def _givens(sources: Iterable[Any], way: Way, mask: AnySource | Paste | None) -> Iterator[Given]:
+    """The images of an iterable, ready for the first of the way's styles. A mask is read and feathered once for each size."""
+    for number, source in enumerate(sources, 1):
+        with footage.numbering(number):
+            given = _given(source, way, mask)
+        mask = given.paste or mask
+        yield given
 
 
 def _refuse_instances(way: Way, instances: object) -> None:

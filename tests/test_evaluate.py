@@ -20,6 +20,7 @@ from i2i.metrics import METRICS
 from i2i.prepare import prepare
 from i2i.scores import Asked, Number, Report, Shot, score
 from i2i.tallies import Distances, Sets
+from i2i.training.trainer import Nobody
 
 
 @pytest.fixture(autouse=True)
@@ -230,14 +231,6 @@ def test_too_small_outputs_of_one_input_give_a_reason_instead_of_a_number(weight
 # Runs
 
 
-class Silent:
-    def step(self, done, total, epoch, losses):
-        pass
-
-    def say(self, text):
-        pass
-
-
 @pytest.fixture
 def run(tmp_path) -> Callable[..., Path]:
     """`run("pix2pix")`: a run of one step on a few scenes, four of them held out."""
@@ -251,7 +244,7 @@ def run(tmp_path) -> Callable[..., Path]:
         layer = Layer("test", {"model": small, "data": {"source": str(data), "size": 32}, "train": train})
         prepared = prepare(models.configure(method, [layer]))
         runs.create(prepared, out, "x")
-        for _, trainer in runs.trainers(out, prepared, Silent()):
+        for _, trainer in runs.trainers(out, prepared, Nobody()):
             trainer.run()
         return out
 

@@ -11,17 +11,10 @@ from i2i.errors import UserError
 from i2i.prepare import prepare
 from i2i.training import checkpoint
 from i2i.training.ranks import Ranks
+from i2i.training.trainer import Nobody
 
 SMALL = ["model.generator.depth=3", "model.generator.width=2", "model.discriminator.layers=1", "model.discriminator.width=2"]
 TRAIN = ["train.steps=1", "train.samples=1", "train.device=cpu", "train.precision=fp32", "data.size=16"]
-
-
-class Silent:
-    def step(self, done, total, epoch, losses):
-        pass
-
-    def say(self, text):
-        pass
 
 
 @pytest.fixture
@@ -50,7 +43,7 @@ def trained(prepared):
     """The folder of a run of one step with an average."""
     ready = prepared("train.ema=0.5")
     folder = runs.create(ready, None, "photos")
-    runs.trainer(folder, ready, Silent()).run()
+    runs.trainer(folder, ready, Nobody()).run()
     return folder
 
 
@@ -222,7 +215,7 @@ def test_a_run_starts_from_the_weights_that_it_was_given(prepared, trained):
     ready = prepared()
     start, _ = models.starting_weights(ready.config, trained)
     folder = runs.create(ready, None, "second", start)
-    method = runs.trainer(folder, ready, Silent()).method
+    method = runs.trainer(folder, ready, Nobody()).method
     assert all(torch.equal(method.state_dict()[name], tensor) for name, tensor in start.items())
 
 
@@ -256,7 +249,7 @@ def test_a_summary_of_a_run_in_epochs_knows_its_steps_as_soon_as_it_has_a_line(p
     ready = prepared("train.steps=null", "train.epochs=1", "train.log_every=1")
     folder = runs.create(ready, None, "photos")
     assert runs.summary(folder)["steps"] is None
-    runs.trainer(folder, ready, Silent()).run()
+    runs.trainer(folder, ready, Nobody()).run()
     assert runs.summary(folder)["steps"] == 3
 
 

@@ -28,6 +28,7 @@ Kind = Literal["paired", "unpaired"]
 FEW = 10
 DEFAULT_CROP: int = DataSettings.model_fields["size"].default
 SMALLEST_CROP = 32  # networks as published see nothing below
+FAINT = 1 / 4  # a side without a value above this share of its range would be nearly black
 
 
 @dataclass(frozen=True)
@@ -297,7 +298,7 @@ def _mixture(side: str, sources: Sequence[Source], headers: Sequence[Header]) ->
 def _faint(side: str, domain: Domain, decoded: Sequence[Look]) -> Iterator[Finding]:
     """12-bit values in 16 bits, or the few numbers of a label map, would be nearly black to a network."""
     top = max((look.top * domain.high / TOP[look.header.dtype] for look in decoded if look.header), default=0)
-    if 0 < top < domain.high / 4:
+    if 0 < top < domain.high * FAINT:
         full_scale = (1 << int(top).bit_length()) - 1
         values = f"{{channels: {domain.channels}, dtype: {domain.dtype}, high: {full_scale}}}"
         do = f"say so with --set 'data.{'x' if side == 'A' else 'y'}={values}' (x is the input: B with --direction BtoA)"

@@ -7,15 +7,13 @@ from statistics import median
 
 from i2i.config import DataSettings
 from i2i.data import folders, labels
-from i2i.data.check import Looks, Report, Seen, size_of
+from i2i.data.check import FAINT, Looks, Report, Seen, size_of
 from i2i.data.folders import Source, is_synthetic
 from i2i.data.settle import agreed
 from i2i.data.sketch import Sketch, alike
 from i2i.decoders import LOSSY
 from i2i.domain import TOP, Domain, words
 
-FAINT = 1 / 4
-"""A side that has no value above this share of its range, as in `i2i data check`."""
 MOST_CLASSES = 64
 """Fewer values than that in a grey file that keeps them are taken for the ids of classes."""
 COMPARED = 500

@@ -118,22 +118,18 @@ def companions(sources: Sequence[Source], others: Iterable[Source], what: str) -
     return [partner for _, partner in found if partner]
 
 
-def in_folder(folder: Path, hint: str = "check the name") -> list[Source]:
+def in_folder(folder: Path, hint: str = "check the name", *, bare_names: bool = False) -> list[Source]:
     """The images of a folder and all below it, in order of name. Raises UserError where it is none, or holds none."""
     if not folder.is_dir():
         raise UserError(f"there is no folder '{folder}'", hint)
-    if not (found := _sources(folder)):
+    if not (found := _sources(folder, bare_names=bare_names)):
         raise UserError(f"'{folder}' holds no images", f"known are {' '.join(sorted(images.SUFFIXES))}")
     return found
 
 
 def masks(folder: str | Path) -> list[Source]:
     """The images of a folder that goes beside others. Raises UserError where there are none."""
-    if not Path(folder).is_dir():
-        raise UserError(f"there is no folder '{folder}'", "data.region is a folder of grey masks with the names of the pairs")
-    if not (found := _sources(Path(folder), bare_names=True)):
-        raise UserError(f"'{folder}' holds no images", f"known are {' '.join(sorted(images.SUFFIXES))}")
-    return found
+    return in_folder(Path(folder), "data.region is a folder of grey masks with the names of the pairs", bare_names=True)
 
 
 def is_synthetic(sides: Sides) -> bool:

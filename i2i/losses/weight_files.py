@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from functools import cache
 from pathlib import Path
 
 import safetensors.torch
@@ -47,6 +48,13 @@ def is_as_named(file: Path) -> bool:
 
 
 def sha256(file: Path) -> str:
+    """Of the content, which is read once: the files have hundreds of megabytes."""
+    about = file.stat()
+    return _sha256(file.resolve(), about.st_size, about.st_mtime_ns)
+
+
+@cache
+def _sha256(file: Path, size: int, changed: int) -> str:
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(2**20):

@@ -40,6 +40,16 @@ class Watcher(Protocol):
     def say(self, text: str) -> None: ...
 
 
+class Nobody:
+    """Looks on and says nothing."""
+
+    def step(self, done: int, total: int, epoch: float, losses: dict[str, float] | None) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+
 @dataclass(frozen=True)
 class Stage:
     """Where a stage lies in its run, in steps: what was done before it, its own length, and that of all stages."""
