@@ -19,6 +19,7 @@ from i2i.translate import Translator
 
 torch.set_num_threads(1)
 
+SMALL_CYCLEGAN = {"generator": {"width": 2, "blocks": 1}, "discriminator": {"width": 2}, "lambda_identity": 0.0}
 TINY = {
     "pix2pix": {"generator": {"depth": 3, "width": 4}, "discriminator": {"layers": 1, "width": 4}},
     "pix2pixhd": {
@@ -64,14 +65,25 @@ def pair() -> Callable[..., Batch]:
 
 
 @pytest.fixture(scope="session")
-def colour_model(tmp_path_factory) -> Path:
+def saved() -> Callable[..., Path]:
+    """`saved(path, "pix2pix", {"z": 4}, x={...})`: a file with untrained generators; from colour to colour, unless x or y say
+    otherwise, and those of a very small CycleGAN where nothing else is asked for."""
+
+    def save(
+        path: Path, method: str = "cyclegan", model: dict | None = None, *, x: dict | None = None, y: dict | None = None
+    ) -> Path:
+        data = {"x": {"channels": 3, **(x or {})}, "y": {"channels": 3, **(y or {})}}
+        config = configure(method, [Layer("the test", {"model": SMALL_CYCLEGAN if model is None else model, "data": data})])
+        checkpoint.export(path, build(config).generator_weights(), {"config": config.tree(), "made_with": {}})
+        return path
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def colour_model(saved, tmp_path_factory) -> Path:
     """A file with the untrained generators of a very small CycleGAN, from colour to colour."""
-    path = tmp_path_factory.mktemp("model") / "same.safetensors"
-    model = {"generator": {"width": 2, "blocks": 1}, "discriminator": {"width": 2}, "lambda_identity": 0.0}
-    tree = {"model": model, "data": {"x": {"channels": 3}, "y": {"channels": 3}}}
-    config = configure("cyclegan", [Layer("the test", tree)])
-    checkpoint.export(path, build(config).generator_weights(), {"config": config.tree(), "made_with": {}})
-    return path
+    return saved(tmp_path_factory.mktemp("model") / "same.safetensors")
 
 
 @pytest.fixture

@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from i2i import footage, images, items, models, video
-from i2i.config import Layer
+from i2i import footage, images, items, masks, video
 from i2i.errors import UserError
 from i2i.images import ImageError
 from i2i.method import Accepts
-from i2i.training import checkpoint
 from i2i.translate import Translator
 
 SMALL = {"generator": {"width": 2, "blocks": 1}, "discriminator": {"width": 2}}
@@ -24,15 +22,11 @@ NOISY = {"z": 4, "generator": {"depth": 3, "width": 2}, "discriminator": {"width
 
 
 @pytest.fixture
-def opened(tmp_path) -> Callable[..., Translator]:
+def opened(saved, tmp_path) -> Callable[..., Translator]:
     """`opened("pix2pix", z=4)`: a tiny untrained model, beside the folder `in`."""
 
     def make(method: str = "cyclegan", x: dict | None = None, y: dict | None = None, **settings: object) -> Translator:
-        data = {"x": {"channels": 3, **(x or {})}, "y": {"channels": 3, **(y or {})}}
-        config = models.configure(method, [Layer("test", {"model": settings or SMALL, "data": data})])
-        path = tmp_path / "model.safetensors"
-        checkpoint.export(path, models.build(config).generator_weights(), {"config": config.tree(), "made_with": {}})
-        return Translator.open(path, "cpu")
+        return Translator.open(saved(tmp_path / "model.safetensors", method, settings or SMALL, x=x, y=y), "cpu")
 
     (tmp_path / "in").mkdir()
     torch.manual_seed(0)
@@ -423,6 +417,21 @@ def test_an_iterable_and_raw_frames_take_a_mask_for_all(same) -> None:
     for frame, array, data in zip(frames, made, raw, strict=True):
         assert np.abs(array.astype(int) - np.where(expected, 255 - frame, frame)).max() <= 1
         assert array.tobytes() == data
+
+
+def test_a_mask_is_read_once_for_each_size_and_alpha_is_each_images_own(same, tmp_path, monkeypatch) -> None:
+    read_masks, shares = [], masks.shares
+    monkeypatch.setattr(masks, "shares", lambda mask, feather: read_masks.append(mask.shape) or shares(mask, feather))
+    model, frames = inverting(same), [noise(seed) for seed in range(3)]
+    assert len(list(model.translate(iter(frames), mask=half()))) == 3
+    assert read_masks == [(32, 48)]
+    with pytest.raises(ImageError, match="image 2: it has 20x10 pixels, but its mask 48x32"):
+        list(model.translate([noise(), noise(height=10, width=20)], mask=half(), batch=1))
+    clear = [np.dstack([frames[0], alpha]) for alpha in (half(), 255 - half())]
+    left, right = model.translate(clear, mask="alpha", feather=0)
+    np.testing.assert_array_equal(left.array[:, :24], frames[0][:, :24])
+    np.testing.assert_array_equal(right.array[:, 24:], frames[0][:, 24:])
+    assert (left.array[:, 24:] != frames[0][:, 24:]).mean() > 0.9
 
 
 def test_a_tensor_of_floats_cannot_stay_outside_of_a_mask(same) -> None:

@@ -6,28 +6,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from i2i import images, models
-from i2i.config import Layer
+from i2i import images
 from i2i.domain import Domain
 from i2i.errors import UserError
 from i2i.images import ImageError, Picture
 from i2i.masks import Masking, Paste, require_alike, shares
 from i2i.method import Accepts
-from i2i.training import checkpoint
 from i2i.translate import Translator
 
 
 @pytest.fixture
-def inverting(tmp_path):
+def inverting(saved, tmp_path):
     """`inverting(x={...}, y={...}, tile=16)`: a model that makes the negative of an image."""
 
     def open_one(x: dict | None = None, y: dict | None = None, **how: object) -> Translator:
-        model = {"generator": {"width": 2, "blocks": 1}, "discriminator": {"width": 2}, "lambda_identity": 0.0}
-        data = {"x": {"channels": 3, **(x or {})}, "y": {"channels": 3, **(y or {})}}
-        config = models.configure("cyclegan", [Layer("test", {"model": model, "data": data})])
-        path = tmp_path / "model.safetensors"
-        checkpoint.export(path, models.build(config).generator_weights(), {"config": config.tree(), "made_with": {}})
-        translator = Translator.open(path, "cpu", **how)
+        translator = Translator.open(saved(tmp_path / "model.safetensors", x=x, y=y), "cpu", **how)
         translator.model.method.translate = lambda x, **_: -x
         translator.model.method.accepts = lambda: Accepts(4, 8, 0)
         return translator

@@ -8,12 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from i2i import images, models, noise
-from i2i.config import Layer
+from i2i import images, noise
 from i2i.errors import UserError
 from i2i.images import Picture
 from i2i.styles import Styles, noisy
-from i2i.training import checkpoint
 from i2i.translate import Translator
 
 RESNET = {"generator": {"kind": "resnet", "blocks": 2, "width": 4, "norm": "batch", "dropout": True}}
@@ -98,16 +96,12 @@ def test_without_seeds_nothing_is_dropped_and_afterwards_the_layers_are_as_they_
 
 
 @pytest.fixture
-def opened(tmp_path):
+def opened(saved, tmp_path):
     """`opened(RESNET, tile=16)`: a tiny untrained model with dropout."""
 
     def open_one(model: dict = RESNET, method: str = "pix2pix", **how: object) -> Translator:
         strong = {"initial": {"kind": "xavier", "gain": 1}} if method != "cyclegan" else {}
-        data = {"x": {"channels": 3}, "y": {"channels": 3}}
-        config = models.configure(method, [Layer("test", {"model": {**model, **strong}, "data": data})])
-        path = tmp_path / f"{method}.safetensors"
-        checkpoint.export(path, models.build(config).generator_weights(), {"config": config.tree(), "made_with": {}})
-        return Translator.open(path, "cpu", "fp32", **how)
+        return Translator.open(saved(tmp_path / f"{method}.safetensors", method, {**model, **strong}), "cpu", "fp32", **how)
 
     return open_one
 

@@ -10,11 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from i2i import images, models, movies
-from i2i.config import Layer
+from i2i import images, movies
 from i2i.errors import UserError
 from i2i.images import ImageError, Picture
-from i2i.training import checkpoint
 from i2i.translate import Translator
 
 MODELS = {
@@ -32,15 +30,11 @@ MODELS = {
 
 
 @pytest.fixture
-def opened(tmp_path):
+def opened(saved, tmp_path):
     """`opened("pix2pix", z=4, x={...})`: a tiny untrained model, opened from its file."""
 
     def open_one(method: str = "pix2pix", x: dict | None = None, y: dict | None = None, **model: object) -> Translator:
-        data = {"x": {"channels": 3, **(x or {})}, "y": {"channels": 3, **(y or {})}}
-        tree = {"model": {**MODELS[method], **model}, "data": data}
-        config = models.configure(method, [Layer("test", tree)])
-        path = tmp_path / f"{method}.safetensors"
-        checkpoint.export(path, models.build(config).generator_weights(), {"config": config.tree(), "made_with": {}})
+        path = saved(tmp_path / f"{method}.safetensors", method, {**MODELS[method], **model}, x=x, y=y)
         return Translator.open(path, "cpu", "fp32")
 
     return open_one

@@ -1,5 +1,6 @@
 """How the command is run: in this process, where that is enough, and as a person's shell does."""
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from i2i.cli import main, messages
+from i2i.methods.cyclegan import CycleGAN
 
 
 class Done(NamedTuple):
@@ -32,6 +34,24 @@ def i2i(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Done(int(ended.value.code or 0), *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def signalled(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """`signalled(SIGINT)`: that signal comes while the third image is computed; the model returns its input."""
+
+    def arrange(number: int) -> None:
+        calls = []
+
+        def interrupted(self, x, **_):
+            calls.append(1)
+            if len(calls) == 3:
+                signal.raise_signal(number)
+            return x
+
+        monkeypatch.setattr(CycleGAN, "translate", interrupted)
+
+    return arrange
 
 
 @pytest.fixture

@@ -292,17 +292,9 @@ def test_a_full_disk_is_status_6_and_keeps_what_is_done(i2i, monkeypatch):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_keeps_finished_files_and_says_how_to_go_on(i2i, monkeypatch, number, status):
+def test_a_signal_keeps_finished_files_and_says_how_to_go_on(i2i, signalled, number, status):
     good(*(f"in/{n}.png" for n in range(9)))
-    calls = []
-
-    def interrupted(self, x, **_):
-        calls.append(1)
-        if len(calls) == 3:
-            signal.raise_signal(number)
-        return x
-
-    monkeypatch.setattr(CycleGAN, "translate", interrupted)
+    signalled(number)
     ended = i2i("in", "-o", "out", "--json", "--batch", "1")
     assert ended.status == status
     assert "--skip-existing goes on" in ended.err

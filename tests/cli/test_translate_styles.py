@@ -17,7 +17,7 @@ LABELS = {"channels": 3, "labels": True, "instances": True}
 
 
 @pytest.fixture
-def model(tmp_path, monkeypatch):
+def model(saved, tmp_path, monkeypatch):
     """`model("pix2pix", z=4)`: a file with a tiny untrained model, in the current folder, beside two images in `in`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
@@ -26,11 +26,7 @@ def model(tmp_path, monkeypatch):
         Path("in", f"{name}.json").write_text(name)
 
     def export(method: str, x: dict | None = None, **settings: object) -> Path:
-        data = {"x": {"channels": 3, **(x or {})}, "y": {"channels": 3}}
-        config = models.configure(method, [Layer("test", {"model": settings, "data": data})])
-        path = tmp_path / f"{method}.safetensors"
-        checkpoint.export(path, models.build(config).generator_weights(), {"config": config.tree(), "made_with": {}})
-        return path
+        return saved(tmp_path / f"{method}.safetensors", method, settings, x=x)
 
     return export
 

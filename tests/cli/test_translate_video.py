@@ -10,26 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2i import cli, images, models, video
+from i2i import cli, images, video
 from i2i.cli import progress
-from i2i.config import Layer
 from i2i.images import Picture
-from i2i.methods.cyclegan import CycleGAN
-from i2i.training import checkpoint
 
 RAW = ["-", "-o", "-", "--stdin-raw", "12x8"]
 FRAME = 12 * 8 * 3
 
 
 @pytest.fixture
-def model(tmp_path, monkeypatch, film) -> Path:
+def model(saved, tmp_path, monkeypatch, film) -> Path:
     """A tiny untrained model, in the current folder, beside a clip of nine frames and an image in `in`."""
     monkeypatch.chdir(tmp_path)
-    settings = {"generator": {"width": 2, "blocks": 1}, "discriminator": {"width": 2}}
-    data = {"x": {"channels": 3}, "y": {"channels": 3}}
-    config = models.configure("cyclegan", [Layer("test", {"model": settings, "data": data})])
-    weights = models.build(config).generator_weights()
-    checkpoint.export(tmp_path / "model.safetensors", weights, {"config": config.tree(), "made_with": {}})
+    saved(tmp_path / "model.safetensors")
     Path("in").mkdir()
     film(Path("in/clip.mp4"), [np.full((16, 24, 3), 20 * n, np.uint8) for n in range(9)])
     images.write(Path("in/photo.png"), Picture(np.zeros((9, 12, 3), np.uint8)))
@@ -107,16 +100,8 @@ def test_a_damaged_video_is_named_and_the_rest_is_done(i2i, model) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_no_part_of_a_video(i2i, model, monkeypatch, number, status) -> None:
-    calls = []
-
-    def interrupted(self, x, **_):
-        calls.append(1)
-        if len(calls) == 3:
-            signal.raise_signal(number)
-        return x
-
-    monkeypatch.setattr(CycleGAN, "translate", interrupted)
+def test_a_signal_leaves_no_part_of_a_video(i2i, model, signalled, number, status) -> None:
+    signalled(number)
     ended = i2i("translate", model, "in", "-o", "out", "--batch", "1")
     assert (ended.status, list(Path("out").iterdir())) == (status, [])
     assert "--skip-existing goes on" in ended.err
