@@ -81,6 +81,9 @@ class DataSettings(Settings):
     """Ids that mean "unlabelled", such as [0, 255]; null: 255 where it occurs and no class comes near it."""
     region: str | None = None
     """A folder of grey masks with the names of the pairs, white where errors matter more."""
+    hold_back: int | None = Field(None, ge=0)
+    """How many training images of a side are kept to validate on, where the data has no val or test; null: a tenth, 50 at most,
+    of 200 or more; 0: none."""
     x: Domain | None = None
     y: Domain | None = None
 
@@ -135,6 +138,16 @@ class TrainSettings(Settings):
     """How many checkpoints stay on the disk."""
     samples: int = Field(4, ge=0)
     """How many fixed images the sample sheets show."""
+    validate_every: int = Field(1000, ge=0)
+    """How often held-out images are translated and measured, in steps; 0: never."""
+    validate_images: int = Field(50, ge=1)
+    """How many of them: the same ones every time."""
+    metrics: tuple[str, ...] | None = None
+    """What is measured, of `i2i evaluate --list`; null: l1, psnr, ssim of pairs, swd and 1nn-pixels of sets."""
+    best_by: str | None = None
+    """The metric by which the best checkpoint is kept; null: ssim of pairs, swd of sets."""
+    patience: int | None = Field(None, ge=1)
+    """The run ends after so many validations in a row without a better one; null: it goes on to its end."""
 
 
 @dataclass(frozen=True)
