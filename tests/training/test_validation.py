@@ -181,8 +181,8 @@ def prepared(images, *settings, method="pix2pix"):
         (["data.hold_back=1", "train.metrics=[l2]"], "there is no metric 'l2'"),
         (["data.hold_back=1", "train.metrics=[styles-pixels]"], "train.metrics cannot have 'styles-pixels' for pix2pix"),
         (["data.hold_back=1", "train.best_by=psn"], "train.best_by is 'psn', which is not measured"),
-        (["data.hold_back=1", "train.best_by=swd"], "swd needs 16 images, and 1 are held out"),
-        (["data.hold_back=1", "train.metrics=[swd]", "train.patience=1"], "swd needs 16 images"),
+        (["data.hold_back=1", "train.best_by=swd"], "swd needs 10 images, and 1 are held out"),
+        (["data.hold_back=1", "train.metrics=[swd]", "train.patience=1"], "swd needs 10 images"),
     ],
 )
 def test_settings_that_cannot_have_their_effect_are_refused(images, settings, message):
@@ -202,7 +202,7 @@ def test_pairs_cannot_be_measured_where_there_are_none(images):
     [
         ([], "there are no held-out images, so nothing is validated"),
         (["data.hold_back=2"], "every 1000 steps 2 held-out images are measured; the best checkpoint is that by ssim"),
-        (["data.hold_back=2", "train.metrics=[swd]"], "2 held-out images are too few for swd, which needs 16"),
+        (["data.hold_back=2", "train.metrics=[swd]"], "2 held-out images are too few for swd, which needs 10"),
     ],
 )
 def test_how_a_run_will_be_validated_is_said_before_it_starts(images, settings, line):
