@@ -33,11 +33,11 @@ def exact():
     torch.cuda.empty_cache()
 
 
-def losses(method, batch, device, precision) -> dict[str, float]:
-    """Those of the third step."""
+def losses(method, batch, device, precision, steps=3) -> dict[str, float]:
+    """Those of the last step."""
     chosen = Precision(precision, device)
     update = Updater(method.to(device), lr=1e-3, precision=chosen)
-    for _ in range(3):
+    for _ in range(steps):
         with chosen.autocast():
             method.step(Batch(*(part.to(device) for part in batch[:2])), update)
         terms = update.taken_terms()
@@ -48,8 +48,11 @@ def losses(method, batch, device, precision) -> dict[str, float]:
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 2e-3), ("bf16", 0.15), ("fp16", 0.05)])
 def test_a_step_costs_what_it_costs_on_the_cpu(name, precision, tolerance, tiny, pair) -> None:
     batch = pair(batch=2, size=32)
-    expected = losses(tiny(name, **QUIET[name]), batch, CPU, "fp32")
-    assert losses(tiny(name, **QUIET[name]), batch, GPU, precision) == pytest.approx(expected, rel=tolerance, abs=tolerance)
+    steps = 1 if precision == "fp16" else 3  # its scaler leaves steps out until the scale fits
+    expected = losses(tiny(name, **QUIET[name]), batch, CPU, "fp32", steps)
+    assert losses(tiny(name, **QUIET[name]), batch, GPU, precision, steps) == pytest.approx(
+        expected, rel=tolerance, abs=tolerance
+    )
 
 
 @pytest.mark.parametrize("name", ["bicyclegan", "simgan"])
