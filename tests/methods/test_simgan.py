@@ -250,41 +250,7 @@ def test_a_single_image_is_a_batch_too(tiny, pair) -> None:
     assert len(method.history.images) == 5  # one each time that D plays
 
 
-# Telling
-
-
-def copying(tiny, *, copied: int, **model):
-    """A refiner that changes nothing, and has not done so for some turns."""
-    method = tiny("simgan", refiner={"residual": True}, lambda_reg=30, **model)
-    method.copied.fill_(copied)
-    return method
-
-
-def test_a_refiner_that_long_plays_and_only_copies_is_a_concern(tiny, pair, recording) -> None:
-    method = copying(tiny, copied=498)
-    for step in (PLAYING, PLAYING + 2, PLAYING + 3):  # R, D, R
-        assert not method.concerns()
-        method.step(pair(), recording(step=step))
-    (said,) = method.concerns()
-    assert "stays below 0.01" in said
-    assert "model.lambda_reg, which is 30" in said
-
-
-def test_copying_is_no_concern_in_the_warm_up_nor_once_something_moves(tiny, pair, recording) -> None:
-    method = copying(tiny, copied=499)
-    method.step(pair(), recording(step=0))
-    assert not method.concerns()
-    nn.init.constant_(method.R.last.bias, 0.1)
-    method.step(pair(), recording(step=PLAYING))
-    nn.init.zeros_(method.R.last.bias)
-    method.step(pair(), recording(step=PLAYING))
-    assert method.copied == 1
-
-
-def test_how_long_it_copied_is_part_of_its_state(tiny) -> None:
-    method, other = copying(tiny, copied=500), copying(tiny, copied=0)
-    other.load_state_dict(method.state_dict())
-    assert other.concerns() == method.concerns() != []
+# Showing
 
 
 def test_a_sheet_shows_synthetic_refined_and_real(tiny, pair, recording) -> None:
