@@ -99,9 +99,9 @@ def a_run(
 
 
 def _styles(translator: Translator, translated: Callable[..., Tensor], seed: int) -> Callable[[int], list[Tensor]] | None:
-    """Many outputs of an input, where the model has styles."""
+    """Many outputs of an input, where the model has so many styles."""
     method = translator.model.method
-    if not has_styles(method):
+    if not has_styles(method, PROTOCOL[1]):
         return None
     styles = drawn(method, PROTOCOL[1], seed)
     return lambda i: [translated(i, style) for style in styles.of(Path(str(i)))]

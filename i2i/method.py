@@ -127,10 +127,6 @@ class Method(nn.Module):
         """What the sides of a training crop must be multiples of."""
         return self.accepts().stride
 
-    def concerns(self) -> list[str]:
-        """What a person should know about how training goes; asked for whenever the log gets a line."""
-        return []
-
     # Styles, for a method with many outputs for one input
 
     def draw_styles(self, count: int, seed: int) -> list[Style]:

@@ -97,7 +97,7 @@ def trainer(folder: Path, prepared: Prepared, watcher: Watcher, stage: Stage | N
         method,
         samples,
         unseen or seen,
-        config.train,
+        config,
         folder,
         about,
         precision=precision,

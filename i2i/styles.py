@@ -65,10 +65,10 @@ def noisy(styles: Styles, seed: int, *, same: bool = False) -> Styles:
     return replace(styles, noise=(lambda name: own(name) * len(styles.of(name))) if styles.movie else own)
 
 
-def has_styles(method: Method) -> bool:
-    """Whether an input can have more than one output."""
+def has_styles(method: Method, count: int = 1) -> bool:
+    """Whether an input can have outputs in so many styles."""
     try:
-        method.draw_styles(1, 0)
+        method.draw_styles(count, 0)
     except UserError:
         return False
     return True

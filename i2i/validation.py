@@ -16,8 +16,10 @@ from i2i.errors import UserError
 from i2i.items import shown
 from i2i.method import Batch, Method
 from i2i.metrics import METRICS, chosen
+from i2i.metrics.symptoms import Symptoms
 from i2i.models import method_class
 from i2i.scores import Asked, Shot, open_judges, score
+from i2i.styles import has_styles
 from i2i.training.precision import Precision
 
 USUAL = {"paired": ("l1", "psnr", "ssim", "swd"), "unpaired": ("swd", "1nn-pixels")}
@@ -25,6 +27,9 @@ USUAL = {"paired": ("l1", "psnr", "ssim", "swd"), "unpaired": ("swd", "1nn-pixel
 BY = {"paired": "ssim", "unpaired": "swd"}
 FLOATS = (-1.0, 1.0)
 """The range of what methods make."""
+Floats = Callable[[loader.Batch], Batch]
+STYLED = 8
+"""So many inputs are also translated in another style."""
 
 
 def measured(config: Config) -> tuple[str, ...]:
@@ -77,7 +82,8 @@ def examine(config: Config, held_out: int) -> list[str]:
 class Validation:
     """Translates held-out images, cut from the middle as training cuts them, and measures what comes out.
 
-    Of pairs it also measures as many training images, since the distance between the two tells what was learned by heart.
+    Of pairs it also measures as many training images, since the distance between the two tells what was learned by heart. How
+    outputs look is for `health`: the symptoms of an ill generator.
     """
 
     def __init__(self, config: Config, unseen: FixedSamples, seen: FixedSamples, precision: Precision):
@@ -92,28 +98,37 @@ class Validation:
     def _count(samples: FixedSamples) -> int:
         return min(len(samples.x), len(samples.y))
 
-    def __call__(self, method: Method, floats: Callable[[loader.Batch], Batch]) -> dict[str, float]:
-        """The values by their names in the log: "val/ssim", and of training images "train/ssim"."""
-        values = self._measured("val", method, self.unseen, floats, self.asked)
+    def __call__(self, method: Method, floats: Floats) -> dict[str, float]:
+        """The values by their names in the log: "val/ssim", of training images "train/ssim", and of symptoms "probe/spread"."""
+        symptoms = Symptoms(self.paired)
+        values = self._measured("val", self._translated(method, self.unseen, floats, symptoms), self.asked.names)
         pairs = [name for name in self.asked.names if METRICS[name].kind == "pairs"]
-        if self.paired and pairs:
-            values |= self._measured("train", method, self.seen, floats, replace(self.asked, names=pairs))
-        return values
+        if pairs:
+            values |= self._measured("train", self._translated(method, self.seen, floats), pairs)
+        return values | {f"probe/{name}": value for name, value in symptoms.found().items()}
 
-    def _measured(
-        self, part: str, method: Method, samples: FixedSamples, floats: Callable[[loader.Batch], Batch], asked: Asked
-    ) -> dict[str, float]:
+    def _translated(
+        self, method: Method, samples: FixedSamples, floats: Floats, symptoms: Symptoms | None = None
+    ) -> tuple[list[Shot], list[Shot]]:
+        """Outputs and real images. `symptoms` look at both, and at outputs in another style."""
         outputs, reals = [], []
-        for batch in self._batches(samples, floats):
+        other = method.draw_styles(2, self.asked.seed)[1:] if symptoms and has_styles(method, 2) else []
+        for number, batch in enumerate(self._batches(samples, floats)):
+            asked = [None, *(other if number < STYLED else [])]
             with self.precision.autocast():
-                output = method.translate(batch.x, instances=batch.instances)
-            outputs.append(_levels(output))
-            reals.append(_levels(batch.y))
-        report = score(_shots(outputs), _shots(reals), asked, matched=self.paired)
+                output, *others = method.samples(batch.x, asked, instances=batch.instances)
+            if symptoms:
+                symptoms.add(batch.x, output, batch.y, others)
+            outputs.append(_shot(number, output))
+            reals.append(_shot(number, batch.y))
+        return outputs, reals
+
+    def _measured(self, part: str, images: tuple[list[Shot], list[Shot]], names: Sequence[str]) -> dict[str, float]:
+        report = score(*images, replace(self.asked, names=names), matched=self.paired)
         found = {f"{part}/{number.metric}": number.outcome.value for number in report.numbers}
         return {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
 
-    def _batches(self, samples: FixedSamples, floats: Callable[[loader.Batch], Batch]) -> Iterator[Batch]:
+    def _batches(self, samples: FixedSamples, floats: Floats) -> Iterator[Batch]:
         """Each image alone, from everywhere: neighbours are often alike."""
         whole = self._count(samples)
         count = min(whole, self.most)
@@ -121,17 +136,11 @@ class Validation:
             yield floats(collate([samples[number * whole // count]]))
 
 
-def _levels(image: Tensor) -> Tensor:
-    """(1, C, H, W) in [-1, 1] -> (3, H, W) uint8, as people see it."""
+def _shot(number: int, image: Tensor) -> Shot:
+    """image: (1, C, H, W) in [-1, 1], kept as people see it: (3, H, W) uint8."""
     array = image[0].float().permute(1, 2, 0).cpu().numpy()
     low, high = FLOATS
-    domain = Domain(channels=array.shape[2], dtype="float32", low=low, high=high)
-    return torch.from_numpy(shown(array, domain)).permute(2, 0, 1)
-
-
-def _shots(images: Sequence[Tensor]) -> list[Shot]:
-    def shot(number: int, image: Tensor) -> Shot:
-        height, width = image.shape[1:]
-        return Shot(str(number), lambda: image, (height, width), "")
-
-    return [shot(*numbered) for numbered in enumerate(images)]
+    levels = torch.from_numpy(shown(array, Domain(channels=array.shape[2], dtype="float32", low=low, high=high))).permute(
+        2, 0, 1
+    )
+    return Shot(str(number), lambda: levels, array.shape[:2], "")

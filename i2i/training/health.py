@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from i2i.config import Config
-from i2i.training.best import best
+from i2i.training.best import best_of
 
 Row = Mapping[str, Any]
 
@@ -294,7 +294,7 @@ def _gap(rows: Sequence[Row], begins: float, config: Config) -> Iterator[Ailment
         measured = [row for row in rows if row["step"] > begins and {f"train/{metric}", f"val/{metric}"} <= row.keys()]
         if len(measured) < 3:
             continue
-        top, last = best(measured, metric), measured[-1]
+        top, last = best_of(measured, metric), measured[-1]
         ratios = [error(row[f"val/{metric}"]) / max(error(row[f"train/{metric}"]), 1e-6) for row in measured[-2:]]
         if top and top[0] < measured[-2]["step"] and min(ratios) > GAP:
             evidence = (

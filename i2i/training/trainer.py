@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from i2i import atomic, images
-from i2i.config import TrainSettings
+from i2i.config import Config, TrainSettings
 from i2i.data import loader
 from i2i.data.loader import batches, collate
 from i2i.data.samples import FixedSamples, Samples
@@ -24,6 +24,7 @@ from i2i.method import Batch, Method
 from i2i.training import checkpoint, sheets
 from i2i.training.average import Average
 from i2i.training.best import best_of, waits
+from i2i.training.health import examine
 from i2i.training.journal import METRICS, Journal
 from i2i.training.journal import rows as journal_rows
 from i2i.training.memory import keep_freed_memory
@@ -92,7 +93,7 @@ class Trainer:
         method: Method,
         samples: Samples,
         fixed: FixedSamples,
-        settings: TrainSettings,
+        config: Config,
         folder: Path,
         about: dict[str, Any],
         *,
@@ -104,20 +105,20 @@ class Trainer:
         validation: Validation | None = None,
     ):
         self.method, self.samples, self.fixed = method.to(precision.device), samples, fixed
-        self.settings, self.folder, self.about = settings, folder, about
+        self.config, self.settings, self.folder, self.about = config, config.train, folder, about
         self.precision, self.ranks, self.workers, self.watcher, self.stage = precision, ranks, workers, watcher, stage
         self.validation = validation
         self.update = Updater(
             method,
-            lr=settings.lr,
-            player_lr=settings.player_lr,
-            optimizer=settings.optimizer,
-            betas=settings.betas,
-            clip=settings.clip,
+            lr=config.train.lr,
+            player_lr=config.train.player_lr,
+            optimizer=config.train.optimizer,
+            betas=config.train.betas,
+            clip=config.train.clip,
             precision=precision,
             ranks=ranks,
         )
-        self.average = Average(method, settings.ema)
+        self.average = Average(method, config.train.ema)
         self.journal = Journal(folder if ranks.is_first else None)
         self.step, self.seconds, self.waited = 0, 0.0, 0.0
         self.warned: set[str] = set()
@@ -185,10 +186,10 @@ class Trainer:
             losses = None
             if self._is_due(settings.log_every):
                 losses = self.journal.line(self._where(), self._rates())
-                self._warn()
             self.watcher.step(self.done, self.stage.whole, self.epoch, losses)
             if self._is_due(settings.sample_every):
                 self._show()
+                self._warn()
             better = spent = False
             if self._is_due(settings.validate_every):
                 better = self._validate()
@@ -247,11 +248,11 @@ class Trainer:
         return {"step": self.done, "steps": self.stage.whole, "epoch": epoch, "seconds": seconds, "waited": waited}
 
     def _warn(self) -> None:
-        """Say what concerns the method, once."""
-        for concern in self.method.concerns():
-            if concern not in self.warned and self.ranks.is_first:
-                self.warned.add(concern)
-                self.watcher.say(f"warning: {concern}")
+        """Say what ails the stage, each thing once."""
+        for ailment in examine([row for row in self.journal.rows if row["step"] > self.stage.first], self.config):
+            if ailment.name not in self.warned:
+                self.warned.add(ailment.name)
+                self.watcher.say(f"warning: {ailment}")
 
     def _rates(self) -> dict[str, float]:
         return {player: optimizer.param_groups[0]["lr"] for player, optimizer in self.update.optimizers.items()}
@@ -287,6 +288,7 @@ class Trainer:
         values = "  ".join(f"{name[4:]} {value:.4g}" for name, value in found.items() if name.startswith("val/"))
         beside = "" if top is None else "  (the best so far)" if better else f"  (best: step {top[0]})"
         self.watcher.say(f"validation of step {self.done}: {values}{beside}")
+        self._warn()
         return better
 
     @property

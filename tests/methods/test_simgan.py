@@ -196,7 +196,7 @@ def test_the_loss_of_the_discriminator_does_not_reach_the_refiner(tiny, pair, re
 def test_one_batch_is_copied_by_heart(tiny, pair) -> None:
     method, batch = tiny("simgan", refiner={"width": 16}, refiner_first=1000), pair(batch=2)
     update = Updater(method, lr=5e-3)
-    for _ in range(150):
+    for _ in range(200):
         method.step(batch, update)
     assert update.terms["R/moved"] < 0.05
 

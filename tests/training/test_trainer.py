@@ -14,6 +14,7 @@ from i2i import atomic, models, runs
 from i2i.errors import Diverged, OutOfResources, UserError
 from i2i.methods.pix2pix import Pix2Pix
 from i2i.training import checkpoint
+from i2i.training.health import Ailment
 
 
 def contents(folder):
@@ -67,19 +68,18 @@ def test_what_a_killed_process_left_half_written_is_swept_at_the_next_start(new_
 # What a method has to say
 
 
-def test_what_concerns_a_method_is_asked_with_every_log_line_and_said_once(new_run, trainer_of, watch, monkeypatch):
-    run, asked = new_run("pix2pix", "run", "train.log_every=2"), []
+def test_what_ails_a_run_is_looked_for_with_every_sheet_and_validation_and_said_once(new_run, trainer_of, watch, monkeypatch):
+    settings = ["train.log_every=1", "train.sample_every=2", *kills.validated("pix2pix", every=3)]
+    run, watcher, looked = new_run("pix2pix", "run", *settings), watch(), []
 
-    def concerns(self):
-        asked.append(trainer.step)
-        return ["G only copies"]
+    def examine(rows, config):
+        looked.append(rows[-1]["step"])
+        return [Ailment("G only copies", f"at step {looked[-1]}", "another seed")]
 
-    monkeypatch.setattr(Pix2Pix, "concerns", concerns)
-    watcher = watch()
-    trainer = trainer_of(run, watcher=watcher)
-    trainer.run()
-    assert watcher.said == ["warning: G only copies"]
-    assert asked == [2, 4, 6]
+    monkeypatch.setattr("i2i.training.trainer.examine", examine)
+    trainer_of(run, watcher=watcher).run()
+    assert [text for text in watcher.said if "warning" in text] == ["warning: G only copies: at step 2; another seed"]
+    assert looked == [2, 3, 4, 6, 6]
 
 
 def test_a_step_is_told_how_many_steps_and_epochs_were_done(new_run, trainer_of, monkeypatch):
