@@ -15,9 +15,9 @@ EARLY = 0.1
 """The share of a run in which nothing is said of it: hardly anything looks healthy that has just begun."""
 STEPS, SHARE, LINES = 200, 0.05, 10
 """Losses of a GAN go up and down: so many steps, such a share of the run and so many lines count, the longest of all."""
-WON, FOOLED, BLIND = 0.05, 1.2, 0.01
+WON, FOOLED, BLIND = 0.05, 1.2, 0.02
 """Of what a guess would cost D. Healthy runs lie between 0.15 and 1.05 in the median and go up and down by more than 0.1. A D
-that never learns stays within 0.01 of 1, but for lsgan: there it pays twice a guess, since 0 is the label of a fake."""
+that never learns stays between 1 and 1.05 and moves by less than 0.01, but for lsgan: there it pays twice a guess or more."""
 STILL = 1e-8
 """A learning rate with which Adam moves no weight, usually about 0.02, by a tenth within 100,000 steps."""
 LAST_STEPS = 0.98
@@ -107,7 +107,7 @@ def _discriminator(lines: Sequence[Row], config: Config) -> Iterator[Ailment]:
         player, fake = name.partition("/")[0], name.replace("/real", "/fake")
         paid = [(row[name] + row[fake]) / share for row in playing if name in row]
         levels = [(each - right) / (guess - right) for each in paid]
-        level, blind = median(levels), all(abs(each - 1) < BLIND for each in levels)
+        level, blind = median(levels), min(levels) > 1 - BLIND and max(levels) - min(levels) < BLIND
         said = f"{name} + {fake} is {level:.1%} of what a guess would cost, since step {playing[0]['step']}"
         if level < WON:
             yield Ailment(f"{player} has won", f"{said}, so that little is learned from it", _weaker(player, config))
