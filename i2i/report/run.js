@@ -162,20 +162,24 @@ const zoom = {
     this.node = h("dialog", { id: "zoom", "aria-labelledby": "zoom-title", onkeydown: (event) => this.key(event) },
       h("div", { className: "zoom-head" }, this.title, h("div", { className: "tools" }, modes, this.sides),
         h("div", { className: "tools" }, button("−", "Smaller", () => this.scale(1 / 1.4)), button("+", "Larger", () => this.scale(1.4)),
-          button("↺", "Whole picture", () => this.place(1, 0, 0)), button("×", "Close", () => this.node.close()))),
+          button("↺", "Whole picture", () => this.place(1, 0, 0)), button("×", "Close", () => this.leave()))),
       this.panes,
       h("div", { className: "zoom-foot" }, slider("zoom-slider"), h("span", { className: "soft small" }, h("kbd", {}, "←"), " ", h("kbd", {}, "→"),
         " steps · ", h("kbd", {}, "↑"), " ", h("kbd", {}, "↓"), " samples · ", h("kbd", {}, "M"), " mode · ", h("kbd", {}, "+"), " ", h("kbd", {}, "−"))));
     document.body.append(this.node);
     watchers.push(() => this.node.open && this.draw());
-    this.node.addEventListener("close", () => document.querySelector(`[data-row="${this.row}"][data-column="${CSS.escape(this.column)}"]`)?.focus());
+    this.node.addEventListener("close", () => this.leave());
+  },
+
+  leave() { // and be where this sample is on the page
+    this.node.close();
+    document.querySelector(`[data-row="${this.row}"][data-column="${CSS.escape(this.column)}"]`)?.focus();
   },
 
   draw() {
     this.title.textContent = `sample ${this.row + 1} · ${words()}`;
     for (const button of this.modes) button.setAttribute("aria-pressed", button.dataset.mode === this.mode);
     this.sides.hidden = this.mode === "beside";
-    this.sides.style.display = this.mode === "beside" ? "none" : "";
     [this.sides.firstChild.value, this.sides.lastChild.value] = [this.left, this.right];
     const block = pictures.blocks.find((names) => names.includes(this.column)) ?? pictures.blocks[0];
     const columns = block.filter((column) => source(column, this.row));

@@ -39,12 +39,15 @@ def read(path: Path) -> dict[str, list[Image.Image]]:
 
 def _boxes(text: str, size: tuple[int, int]) -> dict[str, list[Box]] | None:
     """What the file says, where it makes sense."""
-    boxes = json.loads(text)
-    if not isinstance(boxes, dict) or not all(_lies_in(box, size) for column in boxes.values() for box in column):
+    try:
+        boxes = {str(name): [_box(box, size) for box in column] for name, column in json.loads(text).items()}
+    except (AttributeError, TypeError, ValueError):
         return None
-    return {name: [tuple(box) for box in column] for name, column in boxes.items()}
+    return boxes
 
 
-def _lies_in(box: Sequence[int], size: tuple[int, int]) -> bool:
-    left, top, right, bottom = box
-    return 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
+def _box(box: Sequence[int], size: tuple[int, int]) -> Box:
+    left, top, right, bottom = map(int, box)
+    if not (0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]):
+        raise ValueError(f"{box} does not lie in {size}")
+    return left, top, right, bottom
