@@ -25,6 +25,8 @@ function count(value) {
   return typeof value === "number" ? value.toLocaleString("en").replaceAll(",", " ") : "?";
 }
 
+function short(path) { return path.split(/[\\/]/).filter(Boolean).pop() ?? path; }
+
 function duration(seconds) {
   const s = Math.round(seconds || 0);
   if (s < 60) return `${s} s`;

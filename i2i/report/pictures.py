@@ -31,7 +31,12 @@ Sheet = tuple[int, Path]
 
 
 class Cache(dict[tuple[str, int, Rung], Encoded]):
-    """What was encoded before, so that a page that is written again and again encodes each sheet once."""
+    """What was encoded before, so that a page that is written again and again encodes each sheet once.
+
+    start: where on the ladder the last page was, since a run that grows never climbs it.
+    """
+
+    start = 0
 
 
 def read(run: Path, keep: Iterable[int | None] = (), cache: Cache | None = None) -> dict[str, Any]:
@@ -44,13 +49,16 @@ def read(run: Path, keep: Iterable[int | None] = (), cache: Cache | None = None)
     wanted = [step for step in keep if step is not None]
     taken: list[Sheet] = []
     found: list[tuple[int, Encoded]] = []
-    for quality, side, most in LADDER:
+    for place in range(cache.start, len(LADDER)):
+        cache.start, (quality, side, most) = place, LADDER[place]
         taken, rung = _thinned(sheets, wanted, most), (quality, side)
-        if taken and len(taken) * _size([_encoded(taken[-1][1], rung, cache)]) > 4 * BUDGET:
-            continue  # far from fitting, so the other sheets need not be tried
+        if taken and _weight(_encoded(taken[-1][1], rung, cache), len(taken)) > 1.2 * BUDGET:
+            continue  # the other sheets need not be tried
         found = [(step, encoded) for step, path in taken if (encoded := _encoded(path, rung, cache))]
         if _size([encoded for _, encoded in found]) <= BUDGET:
             break
+    for old in [key for key in cache if key[2] != rung]:
+        del cache[old]
     return _tree(found) | {"sheets": len(sheets), "unread": len(taken) - len(found)}
 
 
@@ -124,6 +132,11 @@ def _saved(cell: Image.Image, way: Mapping[str, Any]) -> bytes:
     file = io.BytesIO()
     cell.save(file, "WEBP", method=0, **way)  # more effort makes lossless ones a fifth smaller, in ten times the time
     return file.getvalue()
+
+
+def _weight(encoded: Encoded, sheets: int) -> int:
+    """About how many bytes so many sheets have, of which what is given is the same on all."""
+    return sum(len(image) * (1 if name in GIVEN else sheets) for name, column in encoded.items() for image, _ in column)
 
 
 def _size(sheets: Sequence[Encoded]) -> int:

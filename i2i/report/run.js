@@ -63,7 +63,7 @@ function hasColumn(column) { return STEPS.some((one) => column in one.cells); }
 
 function sample(row, across) {
   const groups = pictures.blocks.map((block) => h("div", { className: "cells" }, block.flatMap((column) => picture(column, row))));
-  return h("article", { className: "sample", "--columns": across }, h("h3", {}, `sample ${row + 1}`), groups);
+  return h("article", { className: "sample", "--columns": across, "--narrow": across > 3 ? 2 : across }, h("h3", {}, `sample ${row + 1}`), groups);
 }
 
 function samples() {
@@ -354,7 +354,7 @@ function evaluation() {
       h("td", { className: "number soft" }, typeof one.baseline === "number" ? number(one.baseline) : ""),
       h("td", { className: "soft" }, [one.resize, one.note].filter(Boolean).join(" · "))]));
   return h("div", { className: "block" }, h("h3", {}, "Evaluation"), h("p", { className: "small soft" }, when.filter(Boolean).join(" · ")),
-    h("div", { className: "scroll", tabindex: "0", role: "group", "aria-label": "Evaluation" }, h("table", {},
+    h("div", { className: "scroll wide", tabindex: "0", role: "group", "aria-label": "Evaluation" }, h("table", {},
       h("thead", {}, h("tr", {}, heads.map(([text, right]) => h("th", { scope: "col", className: right ? "number" : null }, text)))),
       h("tbody", {}, rows))));
 }
@@ -624,7 +624,7 @@ function head() {
   return h("header", { className: "head" },
     h("a", { className: "hidden skip", href: "#pictures" }, "To the pictures"),
     h("div", { className: "row" },
-      h("div", {}, h("p", { className: "eyebrow", title: about.summary }, [about.method, about.data && `on ${about.data.split(/[\\/]/).filter(Boolean).pop()}`, about.direction].filter(Boolean).join(" · ")),
+      h("div", {}, h("p", { className: "eyebrow", title: about.summary }, [about.method, about.data && `on ${short(about.data)}`, about.direction].filter(Boolean).join(" · ")),
         h("h1", {}, about.name), h("p", { className: "lede number" }, status)),
       h("div", { className: "tools" }, about.finished ? null : refreshSwitch(), themeButton())),
     h("div", { className: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuenow": Math.round(share), "aria-valuemin": 0, "aria-valuemax": 100 },

@@ -1,11 +1,12 @@
 function card({ about, verdict, thumbnails, link }) {
   const share = about.steps ? Math.min(100, (100 * about.step) / about.steps) : 0;
   const best = verdict.best;
-  const strip = Object.entries(thumbnails).slice(0, 6).map(([name, uri]) => h("figure", {}, h("img", { src: uri, alt: "" }), name));
+  const strip = Object.entries(thumbnails).slice(0, 4).map(([name, uri]) =>
+    h("figure", {}, h("img", { src: uri, alt: "", className: "coarse" }), name));
   return h("article", { className: "run" },
     h("h2", {}, h("a", { href: link }, about.name)),
     strip.length ? h("div", { className: "strip" }, strip) : h("p", { className: "soft small" }, "No sample sheet yet."),
-    h("p", { className: "small" }, `${about.method} on ${about.data ?? "?"}`),
+    h("p", { className: "small" }, `${about.method} on ${short(about.data ?? "?")}`),
     h("div", { className: "bar" }, h("div", { style: { width: `${share}%` } })),
     h("p", { className: "small soft number" },
       `${state(about)} · step ${count(about.step)} of ${count(about.steps)} · ${duration(about.seconds)}`),

@@ -285,4 +285,4 @@ def test_the_list_of_runs_leads_to_each(browse, painted):
         page.write_all(run.parent),
         'told.links = all(".run a").map((one) => one.getAttribute("href")); told.images = all(".run img").length;',
     )
-    assert told == {"links": ["%232/report.html", "one%20two/report.html"], "images": 9}
+    assert told == {"links": ["%232/report.html", "one%20two/report.html"], "images": 7}
