@@ -22,7 +22,7 @@ function number(value) {
 }
 
 function count(value) {
-  return typeof value === "number" ? value.toLocaleString("en").replaceAll(",", " ") : "?";
+  return typeof value === "number" ? value.toLocaleString("en").replaceAll(",", "\u202f") : "?";
 }
 
 function short(path) { return path.split(/[\\/]/).filter(Boolean).pop() ?? path; }

@@ -606,7 +606,8 @@ async function copy(button, text) {
 function commandsBlock() {
   return h("div", { className: "block" }, h("h3", {}, "Commands"), h("ul", { className: "commands" }, DATA.commands.map(([what, command]) => {
     const button = h("button", { type: "button", "aria-label": `Copy: ${what}`, onclick: () => copy(button, command) }, "copy");
-    return h("li", {}, h("span", {}, what), h("code", {}, command), button);
+    const words = command.split(" ").flatMap((word) => [h("b", {}, word), " "]); // a line ends between words, not after a hyphen
+    return h("li", {}, h("span", {}, what), h("code", {}, words), button);
   })));
 }
 
