@@ -39,7 +39,9 @@ def create(prepared: Prepared, out: Path | None, name: str, start: dict[str, Ten
     about = {"config": prepared.config.tree(), "made_with": made_with()}
     if start:
         checkpoint.export(folder / START, start, about)
-    atomic.write_text(folder / CONFIG, dump({**about["config"], "made_with": about["made_with"]}))  # from now on it is a run
+    given = {key: source for key, source in prepared.config.sources.items() if source != "default"}
+    made = {"made_with": about["made_with"] | {"sources": given}}
+    atomic.write_text(folder / CONFIG, dump(about["config"] | made))  # from now on it is a run
     return folder
 
 

@@ -34,6 +34,7 @@ def test_the_wheel_holds_every_module_preset_and_weight(wheel: Path) -> None:
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "i2i").rglob("*.py")}
     shipped = {f"i2i/presets/{path.name}" for path in (ROOT / "presets").iterdir() if path.suffix in (".py", ".yaml")}
     shipped |= {str(path.relative_to(ROOT)) for path in (ROOT / "i2i" / "metrics").glob("lpips_linear.*")}
+    shipped |= {str(path.relative_to(ROOT)) for path in (ROOT / "i2i" / "report").glob("*.*") if path.suffix != ".py"}
     assert modules | shipped | {"i2i/py.typed"} <= inside
     assert not [name for name in inside if name.startswith(("tests", "presets", "examples"))]
 

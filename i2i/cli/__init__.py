@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from i2i.atomic import explained
-from i2i.cli import data, doctor, evaluate, export, imports, messages, plan, show, train, translate
+from i2i.cli import data, doctor, evaluate, export, imports, messages, plan, report, show, train, translate
 from i2i.errors import Interrupted, OutOfResources, UserError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("train")(train.train)
 app.command("resume")(train.resume)
 app.command("translate")(translate.translate)
 app.command("evaluate")(evaluate.evaluate)
+app.command("report")(report.report)
 app.command("import")(imports.import_)
 app.command("export")(export.export)
 app.add_typer(data.app, name="data")

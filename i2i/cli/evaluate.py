@@ -1,6 +1,8 @@
 """`i2i evaluate`: how good the outputs of a run are, or the images of a folder."""
 
+import json
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -88,9 +90,12 @@ def evaluate(
         assert other
         report = evaluating.two_folders(fake, other, asked, paired=target is not None, on_progress=told)
 
-    messages.result_json(_tree(report, str(run or fake), seed)) if as_json else _print(report)
+    tree = _tree(report, str(run or fake), seed)
+    messages.result_json(tree) if as_json else _print(report)
     for warning in report.warnings:
         messages.say(f"warning: {warning}")
+    if run is not None:
+        _keep(run, {"when": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "checkpoint": checkpoint, "data": data, **tree})
     missing = [number.outcome for number in report.numbers if number.outcome.hint]
     for note in dict.fromkeys(f"{outcome.reason}: {outcome.hint}" for outcome in missing):
         messages.say(f"note: {note}")
@@ -132,6 +137,21 @@ def _again(fake: Path | None, real: Path | None, target: Path | None) -> str:
 
 
 # Results
+
+
+def _keep(run: Path, tree: dict[str, Any]) -> None:
+    """Leave the result in the run, where its page shows it. A run that may not be written to was evaluated all the same."""
+    from i2i import atomic
+    from i2i.report.page import REPORT, Page
+    from i2i.report.record import EVALUATION
+
+    try:
+        atomic.write_text(run / EVALUATION, json.dumps(tree, indent=1))
+    except OSError as error:
+        messages.say(f"warning: {run / EVALUATION} could not be written: {error.strerror}")
+        return
+    Page(run, messages.say).refresh(last=True)
+    messages.say(f"{run / EVALUATION} keeps this, {run / REPORT} shows it")
 
 
 def _list(as_json: bool) -> None:

@@ -1,6 +1,7 @@
 """Sample sheets: a row for each fixed image, a column for each thing the method shows, with its name above."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,12 +10,26 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from i2i.method import Sheet
+from i2i.training import cells
+from i2i.training.cells import Box
 
 GAP, LABEL = 4, 18
 
 
+def write(path: Path, sheet: Sheet) -> np.ndarray:
+    """Draw a sheet into a PNG that says where its cells lie, and return the picture."""
+    picture, boxes = _drawn(sheet)
+    cells.write(path, picture, boxes)
+    return picture
+
+
 def draw(sheet: Sheet) -> np.ndarray:
     """sheet: each (B, C, H, W) in [-1, 1] -> one picture (H', W', 3) uint8."""
+    return _drawn(sheet)[0]
+
+
+def _drawn(sheet: Sheet) -> tuple[np.ndarray, dict[str, list[Box]]]:
+    """The picture, and for each column where its images lie in it."""
     columns = {name: [_shown(image) for image in batch] for name, batch in sheet.items()}
     names = max(round(_font().getlength(name)) for name in columns)
     width = max(names, *(image.shape[1] for images in columns.values() for image in images))
@@ -22,12 +37,15 @@ def draw(sheet: Sheet) -> np.ndarray:
     rows = max(len(images) for images in columns.values())
     canvas = Image.new("RGB", (len(columns) * (width + GAP) + GAP, LABEL + rows * (height + GAP)), "white")
     pen = ImageDraw.Draw(canvas)
+    boxes: dict[str, list[Box]] = {name: [] for name in columns}
     for column, (name, images) in enumerate(columns.items()):
         left = GAP + column * (width + GAP)
         pen.text((left, 3), name, fill="black", font=_font())
         for row, image in enumerate(images):
-            canvas.paste(Image.fromarray(image), (left, LABEL + row * (height + GAP)))
-    return np.asarray(canvas)
+            top = LABEL + row * (height + GAP)
+            canvas.paste(Image.fromarray(image), (left, top))
+            boxes[name].append((left, top, left + image.shape[1], top + image.shape[0]))
+    return np.asarray(canvas), boxes
 
 
 def _shown(image: Tensor) -> np.ndarray:

@@ -10,7 +10,7 @@ from i2i import cli
 from i2i.errors import Diverged, Interrupted, NothingDone, OutOfResources, UserError
 
 COMMANDS = ["train", "resume", "translate", "evaluate", "import", "export", "show", "methods", "config", "data check",
-            "data list", "plan", "doctor"]  # fmt: skip
+            "data list", "plan", "report", "doctor"]  # fmt: skip
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess:
@@ -25,7 +25,7 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess:
     [
         ("--help", 0), ("--version", 0), ("", 2), ("methods", 0), ("train --help", 0), ("trian", 2),
         ("train pix2pix --dta x", 2),
-        ("plan --help", 0), ("plan x --method pix2pxi", 2), ("doctor --help", 0),
+        ("plan --help", 0), ("report --help", 0), ("report none", 2), ("plan x --method pix2pxi", 2), ("doctor --help", 0),
         ("train pix2pxi", 2), ("config cyclegna", 2),
         ("train cyclegan --batch many", 2), ("train", 2),
     ],

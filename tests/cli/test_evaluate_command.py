@@ -107,8 +107,13 @@ def test_a_run_is_evaluated_on_what_it_did_not_see(i2i, photos, small):
     assert [number["n"] for number in json.loads(done.out)["metrics"]] == [2, 2]
     assert done.err.splitlines() == [
         "2 inputs are translated and compared with 2 real images",
+        "runs/pix2pix-photos-001/evaluation.json keeps this, runs/pix2pix-photos-001/report.html shows it",
         "next: i2i translate runs/pix2pix-photos-001 FOLDER -o OUT",
     ]
+    kept = json.loads((photos.parent / "work/runs/pix2pix-photos-001/evaluation.json").read_text())
+    assert kept["metrics"] == json.loads(done.out)["metrics"]
+    assert (kept["checkpoint"], kept["data"]) == (None, None)
+    assert '"evaluation":{"when"' in (photos.parent / "work/runs/pix2pix-photos-001/report.html").read_text()
 
 
 def test_a_run_without_held_out_data_says_how_to_give_some(i2i, photos, small):

@@ -60,7 +60,9 @@ def test_the_saved_config_trains_the_same_run_again(train, i2i):
     i2i("train", "pix2pix", "--config", "runs/pix2pix-photos-001/config.yaml", "--out", "again")
     assert same(weights("again"), weights("runs/pix2pix-photos-001"))
     configs = [yaml.safe_load(Path(f, "config.yaml").read_text()) for f in ("again", "runs/pix2pix-photos-001")]
+    sources = [config["made_with"].pop("sources") for config in configs]
     assert configs[0] == configs[1]
+    assert [source["train.seed"] for source in sources] == ["'runs/pix2pix-photos-001/config.yaml'", "--seed"]
 
 
 def test_the_config_of_another_method_is_refused(i2i, small, photos):

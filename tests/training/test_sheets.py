@@ -1,9 +1,12 @@
 """Sample sheets: a row for each image, a column for each thing, its name above."""
 
 import numpy as np
+import pytest
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from i2i.training import sheets
+from i2i.training import cells, sheets
 from i2i.training.sheets import GAP, LABEL
 
 
@@ -66,3 +69,32 @@ def test_a_label_map_gets_a_colour_for_each_class():
 def test_an_image_of_many_channels_that_is_no_label_map_shows_its_first_three():
     picture = cell(sheets.draw({"x": torch.cat([plain(v) for v in (1.0, -1.0)], 1)}), 0, 0)
     assert set(picture.ravel().tolist()) == {255}
+
+
+def test_a_written_sheet_says_where_its_cells_lie(tmp_path):
+    sheet = {"grey": plain(0.0, batch=2, channels=1), "a long name": plain(1.0, batch=2, height=20, width=30)}
+    picture = sheets.write(tmp_path / "sheet.png", sheet)
+    found = cells.read(tmp_path / "sheet.png")
+    assert {name: [cell.size for cell in column] for name, column in found.items()} == {
+        "grey": [(60, 40), (60, 40)],
+        "a long name": [(30, 20), (30, 20)],
+    }
+    assert {cell.getpixel((5, 5)) for cell in found["grey"]} == {(128, 128, 128)}
+    assert (np.asarray(Image.open(tmp_path / "sheet.png")) == picture).all()
+    assert (picture == sheets.draw(sheet)).all()
+
+
+def test_the_same_sheet_gives_the_same_bytes(tmp_path):
+    for name in "ab":
+        sheets.write(tmp_path / f"{name}.png", {"x": plain(0.3)})
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", '{"x": [[0, 0, 999, 9]]}', '{"x": [[5, 5, 5, 9]]}', '{"x": 1}', '{"x": [["a", 0, 1, 1]]}']
+)
+def test_a_sheet_that_says_nonsense_of_its_cells_is_one_cell(tmp_path, text):
+    info = PngInfo()
+    info.add_text(cells.CHUNK, text)
+    Image.new("RGB", (50, 40)).save(tmp_path / "sheet.png", pnginfo=info)
+    assert {name: len(column) for name, column in cells.read(tmp_path / "sheet.png").items()} == {cells.WHOLE: 1}
