@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from i2i import atomic
-from i2i.config import CONFIG, Config, dump, from_file
+from i2i.config import CONFIG, Config, dump
 from i2i.data import folders
 from i2i.data.reader import Reader, cache_budget
 from i2i.data.samples import FixedSamples, PairedSamples, Samples, UnpairedSamples
@@ -23,8 +23,7 @@ from i2i.method import Method
 from i2i.models import build, configure, method_class, starting_weights
 from i2i.prepare import Prepared
 from i2i.training import checkpoint, ranks
-from i2i.training.journal import METRICS
-from i2i.training.journal import rows as journal_rows
+from i2i.training.folder import settings
 from i2i.training.precision import choose_device, choose_precision
 from i2i.training.trainer import Stage, Trainer, Watcher, length
 
@@ -50,12 +49,7 @@ def name_of(source: str) -> str:
 
 def saved_config(folder: Path) -> Config:
     """The complete configuration of a run."""
-    path = folder / CONFIG
-    if not path.is_file():
-        raise UserError(f"'{folder}' is not a run: it has no {CONFIG}", "runs lie in runs/, one folder each")
-    layer = from_file(path)
-    if not isinstance(layer.tree.get("method"), str):
-        raise UserError(f"'{path}' does not say which method the run trains", "it needs a line such as method: pix2pix")
+    layer = settings(folder)
     return configure(layer.tree["method"], [layer])
 
 
@@ -136,29 +130,6 @@ def fingerprint(sides: folders.Sides) -> dict[str, Any]:
     """What the order of the samples depends on: how many images there are, and which, by their names."""
     names = hashlib.sha256("\n".join(f"{source.name}/{source.half}" for side in (sides.a, sides.b) for source in side).encode())
     return {"x": len(sides.a), "y": len(sides.b), "names": names.hexdigest()[:16]}
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    """Where a run stands, as plain values."""
-    config = saved_config(folder)
-    last, metrics = checkpoint.latest(folder), folder / METRICS
-    log = journal_rows(metrics) if metrics.exists() else []
-    row = log[-1] if log else {}
-    return {
-        "run": str(folder),
-        "method": config.method,
-        "data": config.data.source,
-        "direction": config.data.direction,
-        "x": str(config.data.x) if config.data.x else None,
-        "y": str(config.data.y) if config.data.y else None,
-        "step": checkpoint.step_of(last) if last else 0,
-        "steps": (None if config.stages else config.train.steps) or row.get("steps"),
-        "epoch": row.get("epoch", 0),
-        "seconds": row.get("seconds", 0),
-        "losses": {name: value for name, value in row.items() if "/" in name},
-        "checkpoints": [f.name for f in checkpoint.steps(folder)],
-        "model": str(folder / checkpoint.MODEL) if (folder / checkpoint.MODEL).exists() else None,
-    }
 
 
 def made_with() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """`i2i evaluate`: how good the outputs of a run are, or the images of a folder."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from i2i.cli import messages
+from i2i.cli import messages, tables
+from i2i.cli.tables import short
 from i2i.errors import UserError
 
 if TYPE_CHECKING:
@@ -150,28 +150,16 @@ def _list(as_json: bool) -> None:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns as wide as what is in them; a row of two tells something in words, and may be longer."""
-    full = [row for row in rows if len(row) == len(rows[0])]
-    widths = [max(len(row[i]) for row in (full if i else rows)) for i in range(len(rows[0]))]
-    for row in rows:
-        messages.result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
+    for line in tables.columns(rows):
+        messages.result(line)
 
 
 def _tree(report: "Report", fake: str, seed: int) -> dict[str, Any]:
-    """JSON has no infinity: it is the text "inf"; null is a number that is not there, with its reason."""
+    """null is a number that is not there, with its reason."""
     numbers = [asdict(number) for number in report.numbers]
     numbers = [{**{key: part for key, part in tree.items() if key != "outcome"}, **tree["outcome"]} for tree in numbers]
-    return _plain({"evaluated": fake, "seed": seed, "metrics": numbers, "formats": report.formats, "warnings": report.warnings})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "inf" if value > 0 else "-inf" if value < 0 else None
-    return value
+    beside = {"formats": report.formats, "warnings": report.warnings}
+    return messages.strict({"evaluated": fake, "seed": seed, "metrics": numbers, **beside})
 
 
 def _print(report: "Report") -> None:
@@ -190,8 +178,8 @@ def _row(number: "Number") -> tuple[str, ...]:
         return number.name, f"none: {found.reason}"
     n = str(number.n) if number.n == number.n_real else f"{number.n}:{number.n_real}"
     seen = ", ".join(part for part in (number.resize, _file(number), _details(found.details)) if part)
-    compared = _short(found.baseline), str(found.baseline_n or ""), _short(found.at_baseline_n)
-    return number.name, _short(found.value), _short(found.deviation), number.better, n, *compared, seen
+    compared = short(found.baseline), str(found.baseline_n or ""), short(found.at_baseline_n)
+    return number.name, short(found.value), short(found.deviation), number.better, n, *compared, seen
 
 
 def _file(number: "Number") -> str:
@@ -201,8 +189,4 @@ def _file(number: "Number") -> str:
 def _details(details: dict[str, Any]) -> str:
     flat = {key: value for key, value in details.items() if not isinstance(value, dict)}
     flat |= {key: value for group in details.values() if isinstance(group, dict) for key, value in group.items()}
-    return " ".join(f"{key} {_short(value) if isinstance(value, float) else value}" for key, value in flat.items())
-
-
-def _short(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.4g}"
+    return " ".join(f"{key} {short(value) if isinstance(value, float) else value}" for key, value in flat.items())
