@@ -1,5 +1,6 @@
 """What all tests share: one thread, and the smallest method of each kind."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from i2i.config import Layer
@@ -62,6 +64,29 @@ def pair() -> Callable[..., Batch]:
         return Batch(*(torch.rand(batch, c, size, size, generator=generator) * 2 - 1 for c in (x_channels, y_channels)))
 
     return draw
+
+
+@pytest.fixture
+def run_folder(tmp_path) -> Callable[..., Path]:
+    """`run_folder("name", [line, ...], saved=(40,), train={...})`: what a run of pix2pix leaves, with these lines in its log
+    and checkpoints of no weights at these steps. `state` is the trainer's, `seen` the data that the weights say they know."""
+
+    def make(name: str, log: Sequence[dict] = (), saved: Sequence[int] = (), state=None, seen=None, **config: Any) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.yaml").write_text(yaml.safe_dump({"method": "pix2pix", **config}))
+        (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in log))
+        about = {"data": {"x": 20, "y": 30, "names": "n"} if seen is None else seen}
+        for step in saved:
+            place = folder / "checkpoints" / f"step-{step:09d}"
+            place.mkdir(parents=True)
+            checkpoint.export(place / checkpoint.MODEL, {}, about)
+            torch.save(
+                state or {"step": step, "ranks": 1, "seconds": step / 2, "rng": torch.ones(2)}, place / checkpoint.TRAINER
+            )
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

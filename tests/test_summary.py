@@ -1,36 +1,21 @@
 """Where a run stands: told from its folder, whatever has become of it."""
 
-import json
 import multiprocessing
-from pathlib import Path
 
 import pytest
-import yaml
 
 from i2i import atomic
 from i2i.errors import UserError
 from i2i.summary import summary
-from i2i.training import checkpoint
 
 TREE = {"method": "pix2pix", "data": {"source": "/photos"}, "train": {"steps": 100, "batch": 2}}
 KEYS = ("state", "step", "saved", "steps", "epoch", "seconds")
 
 
 @pytest.fixture
-def run(tmp_path):
-    """`run(log=[...], saved=(40,), train={...})`: the folder of a run with these lines and checkpoints."""
-
-    def make(log=(), saved=(), state=None, seen=None, **changes) -> Path:
-        folder = tmp_path / "run"
-        folder.mkdir()
-        (folder / "config.yaml").write_text(yaml.safe_dump({**TREE, **changes}))
-        (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in log))
-        for step in saved:
-            about = {"data": {"x": 20, "y": 30, "names": "n"} if seen is None else seen}
-            checkpoint.save(folder, step, {}, state or {"step": step, "ranks": 1, "seconds": step / 2}, about, 9)
-        return folder
-
-    return make
+def run(run_folder):
+    """The same for runs of a hundred steps."""
+    return lambda *log, **changes: run_folder("run", *log, **{**TREE, **changes})
 
 
 def line(step, seconds, **values):

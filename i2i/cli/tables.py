@@ -28,6 +28,18 @@ def filled(cells: Iterable[str], indent: int = 0) -> Iterator[str]:
         yield line
 
 
+def blocks(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The same as several tables with one first column, each no wider than the terminal; in a pipe or a file as one."""
+    most, widths, start = shutil.get_terminal_size((10**6, 24)).columns, [max(map(len, c)) for c in zip(*rows, strict=True)], 1
+    while start < len(widths):
+        end = start + 1
+        while end < len(widths) and widths[0] + sum(2 + width for width in widths[start : end + 1]) <= most:
+            end += 1
+        yield from [""] if start > 1 else []
+        yield from columns([[row[0], *row[start:end]] for row in rows])
+        start = end
+
+
 def width() -> int:
     return shutil.get_terminal_size((PIPED, 24)).columns
 
