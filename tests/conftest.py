@@ -10,17 +10,22 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from torch import Tensor
 
 from i2i.config import Layer
 from i2i.domain import Domain
 from i2i.method import Accepts, Batch, Method
 from i2i.models import build, configure, method_class
+from i2i.segmenter import VALUES
 from i2i.training import checkpoint
 from i2i.translate import Translator
 
 torch.set_num_threads(1)
 
+COLOURS = ((0, 0, 0), (255, 0, 0), (0, 0, 255))
+TRUE, OUTPUT = [[0, 0, 1, 1], [2, 2, 1, 1]], [[0, 1, 1, 1], [2, 2, 0, 1]]
+"""Classes of what lies in the folders of `segmented`."""
 SMALL_CYCLEGAN = {"generator": {"width": 2, "blocks": 1}, "discriminator": {"width": 2}, "lambda_identity": 0.0}
 TINY = {
     "pix2pix": {"generator": {"depth": 3, "width": 4}, "discriminator": {"layers": 1, "width": 4}},
@@ -119,6 +124,45 @@ def same(colour_model, tmp_path, monkeypatch) -> Translator:
     translator.model.method.translate = lambda x, **_: x
     translator.model.method.accepts = lambda **_: Accepts(4, 8, 20)
     return translator
+
+
+@pytest.fixture
+def network(tmp_path) -> Callable[..., Path]:
+    """`network(of="0..1", ids=True)`: a file of ONNX that tells which of `colours` is nearest, where 2 c x - |c|^2 is largest.
+
+    `of` are the values of its input, `shape` and `kind` what it says of that. Skips the test where there is no onnx.
+    """
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from onnx import TensorProto, helper, numpy_helper
+
+    def make(of="0..255", shape=(1, 3, "H", "W"), kind=TensorProto.FLOAT, ids=False, colours=COLOURS) -> Path:
+        shift, scale = (np.broadcast_to(np.float32(part), (3,)) for part in VALUES[of])
+        centres = ((np.array(colours) - shift) / scale).astype(np.float32)
+        weights = {"w": 2 * centres[:, :, None, None], "b": -(centres**2).sum(1)}
+        nodes = [helper.make_node("Conv", ["x", "w", "b"], ["logits"])]
+        nodes += [helper.make_node("ArgMax", ["logits"], ["ids"], axis=1, keepdims=0)] if ids else []
+        told = (
+            ("ids", TensorProto.INT64, [1, None, None]) if ids else ("logits", TensorProto.FLOAT, [1, len(colours), None, None])
+        )
+        x, y = helper.make_tensor_value_info("x", kind, shape), helper.make_tensor_value_info(*told)
+        stored = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+        model = helper.make_model(helper.make_graph(nodes, "g", [x], [y], stored), opset_imports=[helper.make_opsetid("", 18)])
+        model.ir_version = 9  # onnxruntime is behind onnx
+        onnx.save(model, tmp_path / "n.onnx")
+        return tmp_path / "n.onnx"
+
+    return make
+
+
+@pytest.fixture
+def segmented(tmp_path, monkeypatch, network) -> Path:
+    """out/, real/ and ids/ in the working folder, with one image of two by four pixels each, and a network."""
+    monkeypatch.chdir(tmp_path)
+    for name, array in (("out", np.array(COLOURS)[OUTPUT]), ("real", np.array(COLOURS)[TRUE]), ("ids", np.array(TRUE))):
+        (tmp_path / name).mkdir()
+        Image.fromarray(array.astype(np.uint8)).save(tmp_path / name / "a.png")
+    return network()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """`i2i evaluate`: how good the outputs of a run are, or the images of a folder."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,10 @@ from i2i.cli.tables import short
 from i2i.errors import UserError
 
 if TYPE_CHECKING:
+    from i2i.evaluate import Labels
+    from i2i.metrics import Metric
     from i2i.scores import Asked, Number, Report
+    from i2i.segmenter import Segmenter
 
 HEADINGS = ("metric", "value", "+-", "better", "n", "real/real", "n", "value at that n", "seen")
 
@@ -45,8 +48,20 @@ def evaluate(
     ] = None,
     require: Annotated[bool, typer.Option("--require", help="Missing weights are an error.")] = False,
     palette: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The colours of classes, for palette-accuracy and palette-miou.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The colours of classes, for palette-miou and in --labels."),
     ] = None,
+    segmenter: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.onnx", help="A network that sees classes: does it find those of the label maps?"),
+    ] = None,
+    segmenter_values: Annotated[
+        str, typer.Option(metavar="VALUES", help="Of its input, RGB: imagenet (mean and deviation), 0..1, -1..1 or 0..255.")
+    ] = "imagenet",
+    labels: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --target: the label maps of the outputs, under their names.")
+    ] = None,
+    void: Annotated[str, typer.Option(metavar="IDS", help="Ids in --labels that do not count, such as 0,255.")] = "255",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 2, help="Of random patches, directions, subsets and styles.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -55,8 +70,8 @@ def evaluate(
     """Measure outputs against real images: a run on data that it has not seen, or a folder.
 
     Every number comes with its n, and with the same number for real images against real ones. Of sets, what is better than that
-    is noise; of pairs and styles, it is how far real images lie apart that have nothing to do with each other. Some metrics
-    need a file of published weights; where it is not there, the reason stands in the place of the number.
+    is noise; of pairs and styles, it is how far real images lie apart that have nothing to do with each other; of a segmenter,
+    what it sees in the real ones. Some metrics need a file of published weights; where it is not there, the reason stands in the place of the number.
 
     Examples:
 
@@ -67,17 +82,24 @@ def evaluate(
         i2i evaluate --fake zebras/ --real horse2zebra/testB --json
 
         i2i evaluate --fake photos/ --target facades/testA --metrics l1,psnr,ssim
+
+        i2i evaluate runs/pix2pixhd-streets-001 --segmenter streets.onnx --metrics seg-miou,seg-accuracy
+
+    A segmenter is a file of ONNX, which runs no code and says itself what goes in and out: an image (1, 3, H, W) of floats, and
+    logits (1, K, H, W) or ids (1, H, W). The same is done to the real images: if it is poor there, its numbers mean little.
     """
     if list_metrics:
         _list(as_json)
         return
     _refuse_contradictions(run, fake, real, target, {"--data": data, "--checkpoint": checkpoint, "--direction": direction})
+    _require_segmenter(run, target, segmenter, labels)
     if direction not in (None, "AtoB", "BtoA"):
         raise UserError(f"--direction must be AtoB or BtoA, not '{direction}'", "leave it out for the direction of training")
     from i2i import evaluate as evaluating
     from i2i.data.locate import paced
 
     asked = _asked(metrics, weights, palette, require, seed, device)
+    asked = replace(asked, segmenter=_segmenter(segmenter, segmenter_values)) if segmenter else asked
     told = paced(messages.say, "looked at", "images")
     if run is not None:
         how: dict[str, Any] = {"data": data, "which": checkpoint, "direction": direction, "say": messages.say}
@@ -86,7 +108,8 @@ def evaluate(
         other = real or target
         assert fake
         assert other
-        report = evaluating.two_folders(fake, other, asked, paired=target is not None, on_progress=told)
+        maps = _labels(labels, palette, void) if labels else None
+        report = evaluating.two_folders(fake, other, asked, paired=target is not None, labels=maps, on_progress=told)
 
     messages.result_json(_tree(report, str(run or fake), seed)) if as_json else _print(report)
     for warning in report.warnings:
@@ -108,6 +131,32 @@ def _refuse_contradictions(
     given = [option for option, value in of_a_run.items() if value is not None]
     if run is None and given:
         raise UserError(f"{given[0]} is for a run, and folders are given", examples)
+
+
+def _require_segmenter(run: Path | None, target: Path | None, segmenter: Path | None, labels: Path | None) -> None:
+    """Raise UserError for label maps without someone who looks for their classes, and the other way round."""
+    if labels and (run or not target):
+        raise UserError("--labels goes with --fake and --target", "a run knows its own label maps" if run else "--target DIR")
+    if labels and not segmenter:
+        raise UserError("--labels is for a segmenter, and there is none", "--segmenter FILE.onnx")
+    if segmenter and not run and not labels:
+        raise UserError("a segmenter is compared with label maps, and there are none", "--labels DIR, and --target DIR")
+
+
+def _segmenter(file: Path, values: str) -> "Segmenter":
+    from i2i.segmenter import Segmenter
+
+    return Segmenter(file, values)
+
+
+def _labels(folder: Path, palette: Path | None, void: str) -> "Labels":
+    from i2i.data.labels import read_palette
+    from i2i.evaluate import Labels
+
+    ids = [part.strip() for part in void.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in ids):
+        raise UserError(f"--void takes ids, not '{void}'", "such as --void 0,255")
+    return Labels(folder, read_palette(palette) if palette else None, [int(part) for part in ids])
 
 
 def _asked(
@@ -137,7 +186,7 @@ def _again(fake: Path | None, real: Path | None, target: Path | None) -> str:
 def _list(as_json: bool) -> None:
     from i2i.metrics import METRICS
 
-    needs = {name: [metric.kind, *(["weights"] if metric.judge else [])] for name, metric in METRICS.items()}
+    needs = {name: _needs(metric) for name, metric in METRICS.items()}
     if as_json:
         rows = ("better", "least", "summary")
         tree = {name: {key: getattr(metric, key) for key in rows} | {"needs": needs[name]} for name, metric in METRICS.items()}
@@ -147,6 +196,12 @@ def _list(as_json: bool) -> None:
             (name, m.better, str(m.least), " + ".join(needs[name]), m.summary) for name, m in METRICS.items()
         ])  # fmt: skip
     messages.next_command("i2i evaluate --fake DIR --real DIR --metrics kid,1nn")
+
+
+def _needs(metric: "Metric") -> list[str]:
+    if metric.kind == "segments":
+        return ["labels", "segmenter"]
+    return [metric.kind, *(["weights"] if metric.judge else [])]
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
