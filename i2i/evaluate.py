@@ -20,7 +20,7 @@ from i2i.data.labels import USUAL_VOID
 from i2i.data.locate import locate
 from i2i.decoders import Header
 from i2i.domain import Domain, Palette
-from i2i.errors import UserError
+from i2i.errors import UserError, counted
 from i2i.images import OUTSIDE, ImageError, Picture
 from i2i.items import Way, shown
 from i2i.metrics import Kind, usual
@@ -77,7 +77,7 @@ def two_folders(
         matched, alone = folders.pairs(Sides(mine, theirs))
         if alone:
             hint = "outputs and targets pair by name, without the suffix"
-            raise UserError(f"{len(alone)} images have no partner, such as {_listed(alone)}", hint)
+            raise UserError(f"{counted(len(alone), 'image', 'has')} no partner, such as {_listed(alone)}", hint)
         mine, theirs = [a for a, _ in matched], [b for _, b in matched]
     seen = Seen(asked.segmenter, labels.of(mine)) if asked.segmenter and labels else None
     fakes, reals = ([_shot(source) for source in sources] for sources in (mine, theirs))
@@ -110,7 +110,7 @@ def a_run(
     way = translator.way(direction)
     sides = _held_out(run, config, data, direction, say)
     things = folders.companions(sides.a, sides.instances, "instance map") if way.instances else []
-    say(f"{len(sides.a)} inputs are translated and compared with {len(sides.b)} real images")
+    say(f"{counted(len(sides.a), 'input', 'is')} translated and compared with {counted(len(sides.b), 'real image')}")
 
     def translated(i: int, style: Tensor | None = None) -> Tensor:
         given = reader.ids(sides.a[i], way.x.palette) if way.x.labels else reader.picture(sides.a[i])

@@ -37,6 +37,7 @@ def summary(run: Path) -> dict[str, Any]:
         "direction": data.get("direction"),
         "x": _domain(data.get("x")),
         "y": _domain(data.get("y")),
+        "instances": bool((data.get("x") or {}).get("instances")),
         **progress,
         "losses": {name: value for name, value in row.items() if "/" in name and not name.startswith("lr/")},
         "rates": {name.removeprefix("lr/"): value for name, value in row.items() if name.startswith("lr/")},

@@ -157,7 +157,7 @@ def _next(compared: "Compared") -> str:
         return f"i2i show {quote(compared.runs[0]['run'])}"
     run, older = compared.runs[best], compared.runs[best]["best"] not in (None, compared.runs[best]["last"])
     if compared.evaluations[best]:
-        return f"i2i translate {quote(run['run'] + '/checkpoints/best' if older else run['run'])} FOLDER -o OUT"
+        return messages.translating(run["run"] + ("/checkpoints/best" if older else ""), instances=run["instances"])
     return f"i2i evaluate {quote(run['run'])}" + (" --checkpoint best" if older else "")
 
 

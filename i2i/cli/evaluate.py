@@ -10,7 +10,7 @@ import typer
 
 from i2i.cli import messages, tables
 from i2i.cli.tables import short
-from i2i.errors import UserError
+from i2i.errors import UserError, counted
 
 if TYPE_CHECKING:
     from i2i.evaluate import Labels
@@ -71,7 +71,8 @@ def evaluate(
 
     Every number comes with its n, and with the same number for real images against real ones. Of sets, what is better than that
     is noise; of pairs and styles, it is how far real images lie apart that have nothing to do with each other; of a segmenter,
-    what it sees in the real ones. Some metrics need a file of published weights; where it is not there, the reason stands in the place of the number.
+    what it sees in the real ones. Some metrics need a file of published weights; where it is not there, the reason stands in
+    the place of the number.
 
     Examples:
 
@@ -117,7 +118,7 @@ def evaluate(
     missing = [number.outcome for number in report.numbers if number.outcome.hint]
     for note in dict.fromkeys(f"{outcome.reason}: {outcome.hint}" for outcome in missing):
         messages.say(f"note: {note}")
-    messages.next_command(f"i2i translate {quote(str(run))} FOLDER -o OUT" if run else _again(fake, real, target))
+    messages.next_command(_translating(run) if run else _again(fake, real, target))
 
 
 def _refuse_contradictions(
@@ -175,6 +176,12 @@ def _asked(
     return Asked(names, weights or [], colours, require, seed, choose_device(device))
 
 
+def _translating(run: Path) -> str:
+    from i2i.summary import summary
+
+    return messages.translating(str(run), instances=summary(run)["instances"])
+
+
 def _again(fake: Path | None, real: Path | None, target: Path | None) -> str:
     other = f"--real {quote(str(real))}" if real else f"--target {quote(str(target))}"
     return f"i2i evaluate --fake {quote(str(fake))} {other} --json > metrics.json"
@@ -220,7 +227,7 @@ def _tree(report: "Report", fake: str, seed: int) -> dict[str, Any]:
 def _print(report: "Report") -> None:
     for side, word in (("fake", "outputs"), ("real", "real")):
         formats = report.formats[side]
-        messages.result(f"{word}: {sum(formats.values())} images ({', '.join(formats)})")
+        messages.result(f"{word}: {counted(sum(formats.values()), 'image')} ({', '.join(formats)})")
     _table([HEADINGS, *map(_row, report.numbers)])
     for number in report.numbers:
         if number.note:

@@ -140,7 +140,9 @@ def _next(about: dict[str, Any]) -> str:
     if about["state"] == "running":
         return f"tensorboard --logdir {quote(f'{run}/tensorboard')}"
     model = f"{run}/checkpoints/best" if _is_best_older(about) else run
-    return f"i2i resume {quote(run)}" if about["state"] == "stopped" else f"i2i translate {quote(model)} FOLDER -o OUT"
+    if about["state"] == "stopped":
+        return f"i2i resume {quote(run)}"
+    return messages.translating(model, instances=about["instances"])
 
 
 def show_config(config: "Config") -> None:

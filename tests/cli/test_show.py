@@ -139,3 +139,9 @@ def test_a_number_that_json_does_not_have_is_a_word_or_null(i2i, validated):
     tree = json.loads(i2i("show", "r", "--json").out, parse_constant=pytest.fail)
     assert tree["validation"]["metrics"]["psnr"]["last"]["value"] == "inf"
     assert tree["losses"] == {"G/l1": None}
+
+
+def test_a_model_that_needs_instance_maps_is_told_with_them(i2i, run_folder, tmp_path):
+    x = {"channels": 5, "labels": True, "instances": True}
+    run = run_folder("r", [{"step": 9, "steps": 9, "seconds": 1}], saved=[9], data={"x": x})
+    assert i2i("show", run).err == f"next: i2i translate {run} FOLDER -o OUT --instances DIR\n"
