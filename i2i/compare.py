@@ -82,6 +82,7 @@ def _exam(run: Path, tree: Tree) -> dict[str, Hashable]:
         "the data": data["source"],
         "its images": json.dumps(seen.get("data")),
         "the direction": data["direction"],
+        "the size of the crops": json.dumps([data["size"], data["load_size"], data["resize"]]),
         "the kind of images": json.dumps([data["x"], data["y"]]),
         "the images held back": json.dumps([data["hold_back"], train["validate_images"], seen.get("held_out")]),
     }

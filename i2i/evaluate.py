@@ -26,7 +26,7 @@ from i2i.items import Way, shown
 from i2i.metrics import Kind, usual
 from i2i.metrics.palettes import nearest
 from i2i.models import method_class
-from i2i.prepare import oriented
+from i2i.prepare import divided
 from i2i.runs import saved_config
 from i2i.scores import PROTOCOL, Asked, Report, Shot, score
 from i2i.segmenter import VOID, Seen
@@ -173,7 +173,7 @@ def _weights(run: Path, which: str | None) -> Path:
     known = f"{quote(str(run))} has the steps {', '.join(str(checkpoint.step_of(f)) for f in saved)}" if saved else None
     if which == "last" and saved:
         return saved[-1]
-    if which == "best" and (best := run / "checkpoints" / "best").exists():
+    if which == "best" and (best := run / "checkpoints" / checkpoint.BEST).exists():
         return best
     named = [folder for folder in saved if which.isdecimal() and checkpoint.step_of(folder) == int(which)]
     if named:
@@ -186,13 +186,16 @@ def _held_out(run: Path, config: Config, data: str | None, direction: str | None
     kind = method_class(config.method)
     place = locate(data or config.data.source, kind.scenes or kind.data, say)
     found = folders.find(place, config.data.layout if data is None else "auto")
-    sides = found.held_out or (found.splits["train"] if data else None)
+    settings = config.data.model_copy(
+        update={"direction": direction or config.data.direction, **({"hold_back": 0} if data else {})}
+    )
+    train, held_out, notes = divided(found, kind.data, settings)
+    sides = held_out or (train if data else None)
     if sides is None:
         raise UserError(
             f"the data of '{run}' has no held-out part (val or test), and what it was trained on says little",
             f"i2i evaluate {quote(str(run))} --data FOLDER, with images that it has not seen",
         )
-    sides, notes = oriented(sides, kind.data, direction or config.data.direction)
     for note in notes:
         say(f"note: {note}")
     if not sides.a or not sides.b:

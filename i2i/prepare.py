@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from shlex import quote
 from typing import Any
 
-from i2i.config import Config, flat, spelled
+from i2i.config import Config, DataSettings, flat, spelled
 from i2i.data import folders
 from i2i.data.check import check
 from i2i.data.labels import Census, wanted
@@ -18,6 +18,10 @@ from i2i.errors import UserError, meant
 from i2i.models import method_class, without_weights
 from i2i.training import ranks
 from i2i.training.precision import choose_device, choose_precision
+from i2i.validation import examine
+
+SHARE, FEWEST, MOST = 10, 20, 50
+"""Where the data has no held-out part, one image in `SHARE` is held back, if that makes `FEWEST`, and `MOST` at most."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,7 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, d
     scenes, crop = method_class(config.method).scenes or kind, _largest_crop(config)
     place = group.tell(lambda: locate(config.data.source, scenes, say, crop))
     found = folders.find(place, config.data.layout)
-    train, notes = oriented(found.splits["train"], kind, config.data.direction)
-    held_out = oriented(found.held_out, kind, config.data.direction)[0] if found.held_out else None
+    train, held_out, notes = divided(found, kind, config.data)
     if not train.a or not train.b:
         raise UserError(
             f"no image in '{place}' has a partner of the same name", f"i2i data check {quote(place)} shows what lies there"
@@ -76,6 +79,7 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, d
         + (f" · held out: {len(held_out.a)} and {len(held_out.b)}" if held_out else ""),
         *([f"decoded images are kept in memory, up to {budget / 1e9:.1f} GB (data.cache_gb)"] if budget else []),
         *notes,
+        *examine(config, min(len(held_out.a), len(held_out.b)) if held_out else 0),
     )
     return Prepared(config, train, held_out, said)
 
@@ -83,6 +87,30 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, d
 def _largest_crop(config: Config) -> tuple[int, int]:
     """(height, width) of the largest crop that a stage takes."""
     return max((stage.data.crop for stage in config.by_stage().values()), key=math.prod)
+
+
+def divided(found: folders.Found, kind: str, settings: DataSettings) -> tuple[folders.Sides, folders.Sides | None, list[str]]:
+    """What is trained on and what is not, as x and y: the data's own val or test, else images that are held back.
+
+    Raises UserError where more are to be held back than there are, or beside a split of the data's own.
+    """
+    train, notes = oriented(found.splits["train"], kind, settings.direction)
+    count, least = settings.hold_back, min(len(train.a), len(train.b))
+    if found.held_out:
+        if count:
+            raise UserError("data.hold_back has no effect: the data has a held-out part of its own", "leave it out")
+        return train, oriented(found.held_out, kind, settings.direction)[0], notes
+    if count is None:
+        count = min(least // SHARE, MOST) if least >= SHARE * FEWEST else 0
+    if not count or not least:
+        return train, None, notes
+    if count >= least:
+        raise UserError(f"data.hold_back is {count}, and a side has {least} images", "fewer, so that some are left to train on")
+    train, held_out = folders.held_back(train, count, paired=kind == "paired")
+    said = (
+        f"{count} of {least} {'pairs' if kind == 'paired' else 'images a side'} are held back to validate on (data.hold_back)"
+    )
+    return train, held_out, [*notes, said]
 
 
 def oriented(sides: folders.Sides, kind: str, direction: str) -> tuple[folders.Sides, list[str]]:

@@ -26,6 +26,7 @@ from i2i.training import checkpoint, ranks
 from i2i.training.folder import settings
 from i2i.training.precision import choose_device, choose_precision
 from i2i.training.trainer import Stage, Trainer, Watcher, length
+from i2i.validation import Validation
 
 START = "start.safetensors"
 """The weights that a run with --init-from starts from, so that it never needs that model again."""
@@ -79,8 +80,9 @@ def trainer(folder: Path, prepared: Prepared, watcher: Watcher, stage: Stage | N
     stage = stage or Stage(0, *2 * (length(config.train, len(samples), group.count),))
     method = build(config)
     _start(method, config, folder, stage, watcher)
-    shown = prepared.held_out or prepared.train
-    fixed = FixedSamples(shown.a, shown.b, config.data, reader, config.train.seed, **_beside(type(method), shown))
+    seen, unseen = (_fixed(sides, config, reader) if sides else None for sides in (prepared.train, prepared.held_out))
+    assert seen
+    validation = Validation(config, unseen, seen, precision) if unseen and config.train.validate_every else None
     about = {"config": config.tree(), "made_with": made_with(), "data": fingerprint(prepared.train)}
     workers = config.data.workers
     if workers is None:
@@ -88,7 +90,7 @@ def trainer(folder: Path, prepared: Prepared, watcher: Watcher, stage: Stage | N
     return Trainer(
         method,
         samples,
-        fixed,
+        unseen or seen,
         config.train,
         folder,
         about,
@@ -97,7 +99,13 @@ def trainer(folder: Path, prepared: Prepared, watcher: Watcher, stage: Stage | N
         workers=workers,
         watcher=watcher,
         stage=stage,
+        validation=validation,
     )
+
+
+def _fixed(sides: folders.Sides, config: Config, reader: Reader) -> FixedSamples:
+    beside = _beside(method_class(config.method), sides)
+    return FixedSamples(sides.a, sides.b, config.data, reader, config.train.seed, **beside)
 
 
 def _samples(prepared: Prepared, reader: Reader) -> Samples:

@@ -42,7 +42,8 @@ class Asked:
     """What to measure: names of `METRICS`, a `palette` (K, 3) for those that need one, `weights` as places to look in.
 
     Without names the usual ones are measured. With `require` a missing file of weights is an error, not a missing number.
-    The `device` is that of networks: numbers are computed on the CPU, in float64. The `segmenter` looks for classes.
+    The `device` is that of networks: numbers are computed on the CPU, in float64. `baselines` are the same numbers for real
+    images against real ones, which take longer than the numbers themselves. The `segmenter` looks for classes.
     """
 
     names: Sequence[str] = ()
@@ -51,6 +52,7 @@ class Asked:
     require: bool = False
     seed: int = 0
     device: torch.device = CPU
+    baselines: bool = True
     segmenter: Segmenter | None = None
 
 
@@ -96,11 +98,11 @@ def score(
     """
     if matched:
         _require_equal_sizes(fake, real)
-    found = _judges(asked)
+    found = open_judges(asked)
     networks = {name: judge.network for name in asked.names if isinstance(judge := _judge(found, name), Judge)}
     counts, sides = (len(fake), len(real)), [min(shot.size) for shot in (*fake, *real)]
-    pairs = Pairs(asked.names, networks, asked.palette, min(sides)) if matched else None
-    sets = Sets(asked.names, networks, counts, min(sides), asked.seed)
+    pairs = Pairs(asked.names, networks, asked.palette, min(sides), asked.baselines) if matched else None
+    sets = Sets(asked.names, networks, counts, min(sides), asked.seed, asked.baselines)
     variety = Variety(asked.names, networks, min(sides))
 
     idle = sets.idle and (pairs is None or pairs.idle) and seen is None
@@ -147,7 +149,7 @@ def _warnings(formats: dict[str, dict[str, int]]) -> list[str]:
 # The networks
 
 
-def _judges(asked: Asked) -> Found:
+def open_judges(asked: Asked) -> Found:
     """Each network that some metric needs. With `require` raises the UserError of one that is missing."""
     wanted = {metric.judge for name in asked.names if (metric := METRICS[name]).judge}
     where = judges.places(asked.weights) if wanted else []

@@ -55,8 +55,10 @@ def is_validation(row: Row) -> bool:
 
 
 def best_by(tree: Tree) -> str:
-    """The metric by which the best checkpoint of a run is kept."""
-    return (tree.get("train") or {}).get("best_by") or ("ssim" if _paired(tree) else "swd")
+    """The metric by which the best checkpoint of a run is kept, as `validation.best_by` settles it, which needs torch."""
+    train, usual = tree.get("train") or {}, "ssim" if _paired(tree) else "swd"
+    measured = train.get("metrics") or [usual]
+    return train.get("best_by") or (usual if usual in measured else measured[0])
 
 
 def _paired(tree: Tree) -> bool:
@@ -71,7 +73,7 @@ def _validation(tree: Tree, log: Sequence[Row], saved: "_Saved") -> dict[str, An
     found = {
         name: {"better": METRICS[name].better, "last": _at(best.series(rows, f"val/{name}")[-1]), "best": _at(top)}
         for name in names
-        if name in METRICS and (top := best.best(rows, name))
+        if name in METRICS and (top := best.best_of(rows, name))
     }
     return {"best_by": best_by(tree), "count": len(rows), "metrics": found} if found else None
 
@@ -161,5 +163,5 @@ def _state(run: Path, tree: Tree, log: Sequence[Row], progress: Mapping[str, Any
         return "running"
     metric, patience = best_by(tree), (tree.get("train") or {}).get("patience")
     ended = progress["steps"] is not None and progress["saved"] >= progress["steps"]
-    ended |= patience is not None and metric in METRICS and best.waited(log, metric) >= patience
+    ended |= patience is not None and metric in METRICS and best.waits(log, metric) >= patience
     return "finished" if ended else "stopped"

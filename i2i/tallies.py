@@ -81,7 +81,10 @@ class Distances:
 class Pairs:
     """Each output against its target, and for comparison the target before that one."""
 
-    def __init__(self, names: Sequence[str], networks: Mapping[str, Any], palette: Tensor | None, smallest: int):
+    def __init__(
+        self, names: Sequence[str], networks: Mapping[str, Any], palette: Tensor | None, smallest: int, baselines: bool = True
+    ):
+        self.baselines = baselines
         self.distances = Distances(of_kind(names, "pairs"), networks, smallest)
         self.painted = of_kind(names, "palette") if palette is not None else []
         self.palette = torch.zeros(0, 3) if palette is None else palette
@@ -101,7 +104,7 @@ class Pairs:
             self.confused += self._confusion(fake, true)
             for other, _ in others:
                 self.others_confused += self._confusion(other, true)
-        self.before = target
+        self.before = target if self.baselines else None
 
     def _ids(self, image: Tensor) -> Tensor:
         return palettes.nearest(image, self.palette)
@@ -182,9 +185,15 @@ class Sets:
     """What the metrics of sets need of each image of both sets. `smallest` is the smallest side of an image."""
 
     def __init__(
-        self, names: Sequence[str], networks: Mapping[str, Any], counts: tuple[int, int], smallest: int, seed: int = 0
+        self,
+        names: Sequence[str],
+        networks: Mapping[str, Any],
+        counts: tuple[int, int],
+        smallest: int,
+        seed: int = 0,
+        baselines: bool = True,
     ):
-        self.networks, self.counts, self.seed = networks, counts, seed
+        self.networks, self.counts, self.seed, self.baselines = networks, counts, seed, baselines
         self.crop, self.square = min(CROP, smallest), sliced.side(smallest)
         self.each = sliced.patches_each(max(*counts, 1))
         mine = [name for name in of_kind(names, "sets") if name in networks or not METRICS[name].judge]
@@ -229,7 +238,7 @@ class Sets:
         for measure, view in dict.fromkeys((MEASURES[name], VIEWS[name]) for name in self.names):
             fake, real = (_stacked(rows) for rows in self.views[view])
             whole = measure(fake, real, self.seed)
-            n, baseline, same = _baseline(measure, fake, real, self.seed)
+            n, baseline, same = _baseline(measure, fake, real, self.seed) if self.baselines else (0, {}, {})
             for name in self.names:
                 if (MEASURES[name], VIEWS[name]) == (measure, view):
                     found[name] = _sound(whole[name])

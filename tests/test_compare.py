@@ -44,6 +44,7 @@ def test_settings_that_differ_are_told_by_their_whole_key(run_folder, one, other
         ({"data": {"source": "a"}, "train": {"validate_images": 7}}, ["the images held back"]),
         ({"seen": {"data": {"x": 21, "y": 30, "names": "m"}}}, ["its images"]),
         ({"data": {"source": "a", "y": {"channels": 1}}}, ["the kind of images"]),
+        ({"data": {"source": "a", "size": 128}}, ["the size of the crops"]),
     ],
 )
 def test_validations_compare_where_they_are_of_the_same_images(run_folder, changes, why):

@@ -42,13 +42,13 @@ def test_versions_that_are_too_old_are_named_with_the_command(monkeypatch) -> No
 
 def test_a_missing_package_is_broken_and_an_optional_one_is_not(monkeypatch) -> None:
     def version(name: str) -> str:
-        if name in ("kornia", "onnx"):
+        if name in ("safetensors", "onnx"):
             raise doctor.PackageNotFoundError(name)
         return "99"
 
     monkeypatch.setattr(doctor, "version", version)
     found = rows("versions")
-    assert found["kornia"].severity == "broken"
+    assert found["safetensors"].severity == "broken"
     assert "onnx" not in found
 
 

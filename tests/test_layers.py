@@ -110,7 +110,7 @@ def test_there_are_no_cycles() -> None:
 
 
 def test_the_command_line_reaches_no_torch_when_it_is_imported() -> None:
-    heavy = {"torch", "torchvision", "kornia", "cv2", "safetensors", "tensorboard"}
+    heavy = {"torch", "torchvision", "cv2", "safetensors", "tensorboard"}
     waiting = [name for name in MODULES if part(name) in ("cli", "__main__")]
     came_from = dict.fromkeys(waiting, "")
     while waiting:

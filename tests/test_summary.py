@@ -71,7 +71,13 @@ def test_only_validations_of_the_last_stage_are_compared_with_each_other(run):
 
 
 @pytest.mark.parametrize(
-    ("method", "train", "by"), [("pix2pix", {}, "ssim"), ("cyclegan", {}, "swd"), ("pix2pix", {"best_by": "l1"}, "l1")]
+    ("method", "train", "by"),
+    [
+        ("pix2pix", {}, "ssim"),
+        ("cyclegan", {}, "swd"),
+        ("pix2pix", {"best_by": "l1"}, "l1"),
+        ("pix2pix", {"metrics": ["psnr", "l1"]}, "psnr"),
+    ],
 )
 def test_the_best_is_by_ssim_of_pairs_swd_of_sets_or_as_the_settings_say(run, method, train, by):
     assert summary(run([line(1, 1.0, **{"val/l1": 1.0})], method=method, train=train))["validation"]["best_by"] == by

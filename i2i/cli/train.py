@@ -135,6 +135,10 @@ def _train(folder: Path, prepared: "Prepared") -> None:
                 screen.say(f"training {stage}{folder} on {trainer.precision.device} in {trainer.precision.name}")
                 trainer.run()
     if trainer.ranks.is_first:
+        if trainer.best and trainer.validation and trainer.best[0] != trainer.done:
+            step, value = trainer.best
+            say = f"by {trainer.validation.by}, {value:.4g}, step {step} is better than the last one: {folder}/checkpoints/best"
+            messages.say(say)
         messages.say(f"done; sample sheets are in {folder}/samples, the model is")
         messages.result(f"{folder}/model.safetensors")
         messages.next_command(f"i2i translate {quote(str(folder))} {_unseen(prepared)} -o {quote(f'{folder}/translated')}")

@@ -1,6 +1,7 @@
 """Which images lie in a folder, and which layout they follow: detected, and said."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -8,7 +9,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -94,6 +95,23 @@ def pairs(sides: Sides) -> tuple[list[tuple[Source, Source]], list[Source]]:
     matched = [(a, b_named[a.name]) for a in sides.a if a.name in b_named]
     names = {a.name for a, _ in matched}
     return matched, [source for source in (*sides.a, *sides.b) if source.name not in names]
+
+
+def held_back(sides: Sides, count: int, *, paired: bool) -> tuple[Sides, Sides]:
+    """The sides without `count` images each, or pairs, and those. Which ones follows from their names, so that it is the same
+    when others are added."""
+
+    def rank(source: Source) -> bytes:
+        return hashlib.sha256(source.name.encode(errors="surrogateescape")).digest()
+
+    def kept(side: Sequence[Source], ranked: Sequence[Source]) -> tuple[list[Source], list[Source]]:
+        chosen = sorted(range(len(side)), key=lambda i: rank(ranked[i]))[:count]
+        inside = set(chosen)
+        return [s for i, s in enumerate(side) if i not in inside], [s for i, s in enumerate(side) if i in inside]
+
+    a, away_a = kept(sides.a, sides.a)
+    b, away_b = kept(sides.b, sides.a if paired else sides.b)
+    return replace(sides, a=a, b=b), replace(sides, a=away_a, b=away_b)
 
 
 def bare(name: str) -> str:

@@ -46,7 +46,7 @@ METRICS = {
     "1nn": Metric("sets", "0.5", 20, "1-NN two-sample test in features: 0 copies, 1 told apart", "features"),
     "1nn-pixels": Metric("sets", "0.5", 20, "the same in thumbnails of 32 pixels"),
     "classifier": Metric("sets", "0.5", 100, "how often a small CNN tells outputs from real images (Lopez-Paz et al. 2017)"),
-    "swd": Metric("sets", "lower", 16, "sliced Wasserstein distance of patches, x1000 (Karras et al. 2018)"),
+    "swd": Metric("sets", "lower", 10, "sliced Wasserstein distance of patches, x1000 (Karras et al. 2018)"),
     "birthday": Metric("sets", "lower", 20, "share of batches with two outputs that are nearly one (Arora et al. 2018)"),
     "diversity-pixels": Metric("sets", "higher", 2, "how far outputs lie apart, in 8-bit levels of thumbnails"),
     "styles-pixels": Metric("styles", "higher", 1, "how far the outputs of one input lie apart, in 8-bit levels"),

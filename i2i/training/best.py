@@ -11,15 +11,15 @@ def series(rows: Iterable[Mapping[str, Any]], name: str) -> list[tuple[int, floa
     return [(row["step"], row[name]) for row in rows if name in row]
 
 
-def best(rows: Iterable[Mapping[str, Any]], metric: str, after: int = 0) -> tuple[int, float] | None:
+def best_of(rows: Iterable[Mapping[str, Any]], metric: str, after: int = 0) -> tuple[int, float] | None:
     """The step and value of the best validation after step `after`, of equal ones the first; None where there is none."""
     found = [(step, value) for step, value in series(rows, f"val/{metric}") if step > after]
     return min(found, key=lambda one: badness(metric, one[1]), default=None)
 
 
-def waited(rows: Sequence[Mapping[str, Any]], metric: str, after: int = 0) -> int:
+def waits(rows: Sequence[Mapping[str, Any]], metric: str, after: int = 0) -> int:
     """How many validations there were since the best one."""
-    top = best(rows, metric, after)
+    top = best_of(rows, metric, after)
     return len([step for step, _ in series(rows, f"val/{metric}") if top and step > top[0]])
 
 

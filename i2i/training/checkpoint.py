@@ -17,12 +17,11 @@ from i2i import atomic
 from i2i.errors import UserError
 
 MODEL, TRAINER = "model.safetensors", "trainer.pt"
+LAST, BEST = "last", "best"
 
 
-def save(
-    run: Path, step: int, weights: Mapping[str, Tensor], trainer: dict[str, Any], about: dict[str, Any], keep: int
-) -> Path:
-    """Write `checkpoints/step-...` with everything that training needs to go on, point `last` at it, and drop older ones.
+def save(run: Path, step: int, weights: Mapping[str, Tensor], trainer: dict[str, Any], about: dict[str, Any]) -> Path:
+    """Write `checkpoints/step-...` with everything that training needs to go on, and point `last` at it.
 
     `trainer` holds tensors and plain values only, so that it loads without running any code.
     """
@@ -36,11 +35,22 @@ def save(
             (scratch / TRAINER).write_bytes(buffer.getbuffer())
             (scratch / MODEL).write_bytes(_packed(weights, about))
     with suppress(OSError):  # a convenience that some file systems do not have; nothing here reads it
-        atomic.point(folder.parent / "last", folder.name)
-    for old in steps(run)[:-keep]:
-        with suppress(OSError):  # not worth the run; it is tried again at the next save
-            atomic.remove_folder(old)
+        atomic.point(folder.parent / LAST, folder.name)
     return folder
+
+
+def thin(run: Path, keep: int, best: int | None) -> None:
+    """Point `best` at the checkpoint of that step, or at none, and drop all but the newest `keep` and that one."""
+    saved, link = {step_of(folder): folder for folder in steps(run)}, run / "checkpoints" / BEST
+    with suppress(OSError):
+        if best in saved:
+            atomic.point(link, saved[best].name)
+        else:
+            link.unlink(missing_ok=True)
+    for step in sorted(saved)[:-keep]:
+        if step != best:
+            with suppress(OSError):  # not worth the run; it is tried again at the next save
+                atomic.remove_folder(saved[step])
 
 
 def export(path: Path, weights: Mapping[str, Tensor], about: dict[str, Any]) -> None:

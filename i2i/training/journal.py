@@ -1,4 +1,4 @@
-"""The log of a run: mean losses since the last line, in `metrics.jsonl` and for TensorBoard."""
+"""The log of a run: mean losses since the last line, and what validations found, in `metrics.jsonl` and for TensorBoard."""
 
 import io
 import json
@@ -26,6 +26,7 @@ class Journal:
         self.run = run
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
+        self.rows: list[dict[str, Any]] = []
         self.board = Board(run / TENSORBOARD) if run else None
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
@@ -47,11 +48,16 @@ class Journal:
         """Write the means and the learning rates under `where` (its "step" and more), and start anew. Returns the means."""
         means = self.means()
         self.sums, self.counts = {}, {}
-        if self.run and self.board:
-            values = {**means, **{f"lr/{player}": rate for player, rate in rates.items()}}
-            _append(self.run / METRICS, f"{json.dumps({**where, **values})}\n".encode())
-            self.board.scalars(values, int(where["step"]))
+        self.write(where, {**means, **{f"lr/{player}": rate for player, rate in rates.items()}})
         return means
+
+    def write(self, where: Mapping[str, float], values: Mapping[str, float]) -> None:
+        """Write one line of values under `where`."""
+        if self.run and self.board:
+            row = {**where, **values}
+            _append(self.run / METRICS, f"{json.dumps(row)}\n".encode())
+            self.rows.append(row)
+            self.board.scalars(values, int(where["step"]))
 
     def sheet(self, image: Any, step: int) -> None:
         """image: (H, W, 3) uint8, shown in TensorBoard."""
@@ -62,7 +68,8 @@ class Journal:
         """Forget the lines after `step`, which a killed run wrote past its last checkpoint and will write again."""
         path = self.run / METRICS if self.run else None
         if path and path.exists():
-            atomic.write_text(path, "".join(f"{json.dumps(row)}\n" for row in rows(path) if row["step"] <= step))
+            self.rows = [row for row in rows(path) if row["step"] <= step]
+            atomic.write_text(path, "".join(f"{json.dumps(row)}\n" for row in self.rows))
         if self.board and self.board.path.parent.exists():
             self.board.rewind(step)
 

@@ -3,6 +3,7 @@
 import math
 import signal
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,9 @@ from i2i.images import Picture
 from i2i.method import Batch, Method
 from i2i.training import checkpoint, sheets
 from i2i.training.average import Average
-from i2i.training.journal import Journal
+from i2i.training.best import best_of, waits
+from i2i.training.journal import METRICS, Journal
+from i2i.training.journal import rows as journal_rows
 from i2i.training.memory import keep_freed_memory
 from i2i.training.precision import Precision
 from i2i.training.ranks import Ranks
@@ -48,6 +51,17 @@ class Nobody:
 
     def say(self, text: str) -> None:
         pass
+
+
+class Validation(Protocol):
+    """What is measured now and then, on images that training does not see."""
+
+    by: str | None
+    """The metric that says which checkpoint is the best one; None where none can."""
+
+    def __call__(self, method: Method, floats: Callable[[loader.Batch], Batch]) -> dict[str, float]:
+        """Measure a method, in evaluation mode. `floats` turns what the loader gives into what methods take."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -87,10 +101,12 @@ class Trainer:
         workers: int,
         watcher: Watcher,
         stage: Stage,
+        validation: Validation | None = None,
     ):
         self.method, self.samples, self.fixed = method.to(precision.device), samples, fixed
         self.settings, self.folder, self.about = settings, folder, about
         self.precision, self.ranks, self.workers, self.watcher, self.stage = precision, ranks, workers, watcher, stage
+        self.validation = validation
         self.update = Updater(
             method,
             lr=settings.lr,
@@ -103,7 +119,7 @@ class Trainer:
         )
         self.average = Average(method, settings.ema)
         self.journal = Journal(folder if ranks.is_first else None)
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.waited = 0, 0.0, 0.0
         self.warned: set[str] = set()
 
     @property
@@ -118,9 +134,13 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether the last checkpoint stands at the end of the stage, or beyond it."""
-        last = checkpoint.latest(self.folder)
-        return last is not None and checkpoint.step_of(last) >= self.stage.first + self.stage.total
+        """Whether the last checkpoint stands at the end of the stage, or beyond it, or where patience came to its end."""
+        last, log = checkpoint.latest(self.folder), self.folder / METRICS
+        if last is None:
+            return False
+        step = checkpoint.step_of(last)
+        rows = journal_rows(log) if log.exists() else []
+        return step >= self.stage.first + self.stage.total or self._spent([row for row in rows if row["step"] <= step])
 
     def run(self) -> None:
         """Train to the end. Raises `Interrupted` after a signal and `Diverged` for a loss that is not finite."""
@@ -154,30 +174,44 @@ class Trainer:
         if self.done == 0:
             self._show()
         while self.step < total:
-            self.learn(next(supply))
+            asked = time.monotonic()
+            batch = next(supply)
+            self.waited += time.monotonic() - asked
+            self.learn(batch)
             self.journal.add(self.update.taken_terms())
             self.seconds, clock = self.seconds + time.monotonic() - clock, time.monotonic()
 
             # Tell.
             losses = None
-            if self.step % settings.log_every == 0 or self.step == total:
+            if self._is_due(settings.log_every):
                 losses = self.journal.line(self._where(), self._rates())
                 self._warn()
             self.watcher.step(self.done, self.stage.whole, self.epoch, losses)
-            if self.step % settings.sample_every == 0 or self.step == total:
+            if self._is_due(settings.sample_every):
                 self._show()
+            better = spent = False
+            if self._is_due(settings.validate_every):
+                better = self._validate()
+                spent = self._spent(self.journal.rows)
 
             # Save, and end where asked to.
-            stopping, overdue = self.ranks.any(bool(stop.signal), time.monotonic() - saved > 60 * settings.save_minutes)
-            if self.step % settings.save_every == 0 or self.step == total or stopping or overdue:
+            overdue = time.monotonic() - saved > 60 * settings.save_minutes
+            stopping, overdue, better, spent = self.ranks.any(bool(stop.signal), overdue, better, spent)
+            if self._is_due(settings.save_every) or stopping or overdue or better or spent:
                 self._save()
                 saved = time.monotonic()
+            if spent:
+                return
             if stopping and self.step < total:
                 raise Interrupted(
                     f"stopped by a signal after step {self.done} of {self.stage.whole}; everything is saved",
                     self._resume_command(self.ranks.count),
                     signal=stop.signal or signal.SIGTERM,
                 )
+
+    def _is_due(self, every: int) -> bool:
+        """Whether something that comes once in so many steps comes now; never, if that is 0."""
+        return every > 0 and (self.step % every == 0 or self.step == self.stage.total)
 
     def learn(self, batch: loader.Batch) -> None:
         """One step, on one batch."""
@@ -209,8 +243,8 @@ class Trainer:
         return factor(s.schedule, tick, total, constant=round(s.decay_from * total))
 
     def _where(self) -> dict[str, float]:
-        epoch, seconds = round(self.epoch, 4), round(self.seconds, 3)
-        return {"step": self.done, "steps": self.stage.whole, "epoch": epoch, "seconds": seconds}
+        epoch, seconds, waited = round(self.epoch, 4), round(self.seconds, 3), round(self.waited, 3)
+        return {"step": self.done, "steps": self.stage.whole, "epoch": epoch, "seconds": seconds, "waited": waited}
 
     def _warn(self) -> None:
         """Say what concerns the method, once."""
@@ -238,6 +272,34 @@ class Trainer:
         images.write(self.folder / "samples" / f"step-{self.done:09d}.png", Picture(picture))
         self.journal.sheet(picture, self.done)
 
+    @torch.no_grad()
+    def _validate(self) -> bool:
+        """Measure the (averaged) generators on held-out images. Returns whether they are the best of this stage so far."""
+        if not self.ranks.is_first or not self.validation:
+            return False
+        self.method.eval()
+        devices = [self.precision.device] if self.precision.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), self.average.in_place(), self.precision.autocast():
+            found = self.validation(self.method, self._floats)
+        self.journal.write(self._where(), found)
+        top = self.best
+        better = top is not None and top[0] == self.done
+        values = "  ".join(f"{name[4:]} {value:.4g}" for name, value in found.items() if name.startswith("val/"))
+        beside = "" if top is None else "  (the best so far)" if better else f"  (best: step {top[0]})"
+        self.watcher.say(f"validation of step {self.done}: {values}{beside}")
+        return better
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """The step and the value of the best validation of this stage."""
+        by = self.validation.by if self.validation else None
+        return best_of(self.journal.rows, by, self.stage.first) if by else None
+
+    def _spent(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether so many validations in a row brought nothing better that the run ends: `train.patience`."""
+        by, patience = self.validation.by if self.validation else None, self.settings.patience
+        return bool(by and patience and waits(rows, by, self.stage.first) >= patience)
+
     def _save(self) -> None:
         """Write the model, then the checkpoint: so a run that has its last checkpoint lacks nothing."""
         self.ranks.average_statistics(self.method)
@@ -251,13 +313,19 @@ class Trainer:
             "step": self.step,
             "ranks": self.ranks.count,
             "seconds": self.seconds,
+            "waited": self.waited,
             "update": self.update.state_dict(),
             "average": self.average.state_dict(),
             "journal": self.journal.state_dict(),
             "rng": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []},
         }
         checkpoint.export(self.folder / checkpoint.MODEL, self.average.weights(), self.about)
-        checkpoint.save(self.folder, self.done, self.method.state_dict(), state, self.about, self.settings.keep)
+        checkpoint.save(self.folder, self.done, self.method.state_dict(), state, self.about)
+        self._thin()
+
+    def _thin(self) -> None:
+        top = self.best
+        checkpoint.thin(self.folder, self.settings.keep, top[0] if top else None)
 
     def _require_finite(self) -> None:
         """Raise `Diverged` on all ranks where a loss or a weight of one of them is not finite."""
@@ -290,6 +358,8 @@ class Trainer:
                 ) from error
             self._compare_data(about)
         self.journal.rewind(self.done)
+        if self.ranks.is_first:
+            self._thin()  # a kill may have come between a save and this
 
     def _require_ranks(self, count: int) -> None:
         """The order of the data, and what a step is, depend on how many processes there are."""
@@ -310,7 +380,7 @@ class Trainer:
         self.update.load_state_dict(state["update"])
         self.average.load_state_dict(state["average"])
         self.journal.load_state_dict(state["journal"], self.precision.device)
-        self.step, self.seconds = state["step"], state["seconds"]
+        self.step, self.seconds, self.waited = state["step"], state["seconds"], state.get("waited", 0.0)
         if not self.ranks.is_first:  # draws of its own, but not those it has had
             torch.manual_seed(self.settings.seed + self.ranks.rank + self.ranks.count * self.step)
             return

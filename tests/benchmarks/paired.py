@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 
 class Taken(NamedTuple):
     """Seconds on the wall, and of processor time, which neighbours on the machine cannot add to."""
@@ -91,7 +93,9 @@ def serve(run: Callable[[], Any]) -> None:
 
 
 def peak_memory() -> float:
-    """Megabytes that this process had at most; ru_maxrss would count what the parent had before the exec."""
+    """Megabytes that this process had at most, on the GPU if it used one. ru_maxrss would count what the parent had, too."""
+    if on_gpu := torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return on_gpu / 1024**2
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     assert found
     return int(found[1]) / 1024

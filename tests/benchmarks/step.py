@@ -1,6 +1,6 @@
 """Time one training step, and one training sample, against a plain straightforward implementation.
 
-    python tests/benchmarks/step.py [pix2pix cyclegan] [--size 256] [--rounds 7]
+    python tests/benchmarks/step.py [pix2pix cyclegan] [--size 256] [--rounds 7] [--device cuda]
 
 Plain is what a careful person writes first, and what the published code does: float32, torch's own norm and padding layers,
 one pass for every image, networks frozen and unfrozen, Adam tensor by tensor, images decoded by Pillow one by one. They take
@@ -39,13 +39,19 @@ from i2i.training.memory import keep_freed_memory
 from i2i.training.precision import Precision
 from i2i.training.update import Updater
 
-VARIANTS = ("plain", "fp32", "bf16")
+VARIANTS = {"cpu": ("plain", "fp32", "bf16"), "cuda": ("plain", "fp32", "bf16", "fp16", "bf16-compiled")}
+AT_ONCE = {"cpu": 1, "cuda": 20}
+"""The steps of a round: on a GPU one alone is too short to be timed."""
 
 
-def ours(name: str, precision: str) -> Callable[[Any], None]:
+def ours(name: str, variant: str, device: torch.device) -> Callable[[Any], None]:
     """One step as the trainer takes it."""
-    method = fresh(name)
-    chosen = Precision(precision, torch.device("cpu"))
+    method = fresh(name).to(device)
+    precision, _, compiled = variant.partition("-")
+    if compiled:
+        for network in {n for player in method.players().values() for n in player}:
+            network.compile()
+    chosen = Precision(precision, device)  # type: ignore[arg-type]
     update = Updater(method, precision=chosen)
 
     def step(batch: Any) -> None:
@@ -55,9 +61,9 @@ def ours(name: str, precision: str) -> Callable[[Any], None]:
     return step
 
 
-def plain(name: str) -> Callable[[Any], None]:
+def plain(name: str, device: torch.device) -> Callable[[Any], None]:
     """One step as it is written first."""
-    method = plainly(fresh(name))
+    method = plainly(fresh(name)).to(device)
     players = {player: list(nn.ModuleList(networks).parameters()) for player, networks in method.players().items()}
     adam = {p: torch.optim.Adam(ps, 2e-4, betas=(0.5, 0.999), foreach=False, fused=False) for p, ps in players.items()}
     return {"pix2pix": plain_pix2pix, "cyclegan": plain_cyclegan}[name](method, adam)
@@ -139,19 +145,26 @@ def plain_cyclegan(m: Any, adam: dict[str, torch.optim.Optimizer]) -> Callable[[
     return step
 
 
-def step_of(name: str, variant: str) -> Callable[[Any], None]:
-    return plain(name) if variant == "plain" else ours(name, variant)
-
-
-def batch_of(size: int) -> Batch:
+def steps_of(name: str, variant: str, size: int, device: torch.device) -> Callable[[], None]:
+    """The steps of a round."""
+    step = plain(name, device) if variant == "plain" else ours(name, variant, device)
     generator = torch.Generator().manual_seed(1)
-    return Batch(*torch.rand(2, 1, 3, size, size, generator=generator) * 2 - 1)
+    batch = Batch(*(torch.rand(2, 1, 3, size, size, generator=generator) * 2 - 1).to(device))
+
+    def steps() -> None:
+        for _ in range(AT_ONCE[device.type]):
+            step(batch)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return steps
 
 
 def time_steps(name: str, arguments: argparse.Namespace) -> None:
-    sizes = ["--size", str(arguments.size), "--threads", str(arguments.threads)]
-    workers = {variant: Worker([__file__, name, "--serve", variant, *sizes]) for variant in VARIANTS}
-    tell(name, in_turn({variant: worker.run for variant, worker in workers.items()}, arguments.rounds, warm_up=2), "s", float)
+    words = ["--size", str(arguments.size), "--threads", str(arguments.threads), "--device", arguments.device]
+    workers = {variant: Worker([__file__, name, "--serve", variant, *words]) for variant in VARIANTS[arguments.device]}
+    times = in_turn({variant: worker.run for variant, worker in workers.items()}, arguments.rounds, warm_up=2)
+    tell(name, times, "ms a step", lambda seconds: 1000 * seconds / AT_ONCE[arguments.device])
     for variant, worker in workers.items():
         print(f"{name:<9} {variant:<7} peak memory {worker.peak_memory():6.0f} MB", flush=True)
 
@@ -201,21 +214,22 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--serve", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--device", choices=VARIANTS, default="cpu")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.serve:
-        if arguments.serve != "plain":
+        if arguments.serve != "plain" and arguments.device == "cpu":
             keep_freed_memory()  # as the trainer does
-        step, batch = step_of(arguments.methods[0], arguments.serve), batch_of(arguments.size)
-        serve(lambda: step(batch))
+        serve(steps_of(arguments.methods[0], arguments.serve, arguments.size, torch.device(arguments.device)))
         return
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.size} px, batch 1, {arguments.rounds} rounds"
     )
     for name in arguments.methods:
         time_steps(name, arguments)
-        time_samples(method_class(name).data, arguments.size, arguments.rounds)
+        if arguments.device == "cpu":
+            time_samples(method_class(name).data, arguments.size, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Time the translation of a folder against a plain loop over it: images per second, and where the time goes.
 
-    python tests/benchmarks/translate.py [resnet unet] [--sizes 256 1024] [--rounds 7] [--threads 2]
+    python tests/benchmarks/translate.py [resnet unet] [--sizes 256 1024] [--rounds 7] [--threads 2] [--device cuda]
 
 Plain is what a careful person writes first, and what the published code does: image by image in float32 without gradients,
 torch's own norm and padding layers, Pillow to read and to write PNG. Both have the published networks: ResNet-9 with instance
@@ -52,8 +52,8 @@ def model(kind: str) -> Model:
 # Plain
 
 
-def plain(kind: str, out: Path) -> Stages:
-    G: nn.Module = plainly(model(kind).method.G)
+def plain(kind: str, out: Path, device: torch.device) -> Stages:
+    G: nn.Module = plainly(model(kind).method.G).to(device)
     for layer in G.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.train()  # as published: the statistics of the image, which is a batch of its own
@@ -63,7 +63,7 @@ def plain(kind: str, out: Path) -> Stages:
 
     def network(given: list[tuple[Path, torch.Tensor]]) -> list[tuple[Path, torch.Tensor]]:
         with torch.no_grad():
-            return [(file, G(x)) for file, x in given]
+            return [(file, G(x.to(device)).cpu()) for file, x in given]
 
     def encode(made: list[tuple[Path, torch.Tensor]]) -> None:
         for file, y in made:
@@ -86,8 +86,10 @@ def plain_folder(stages: Stages, folder: Path) -> None:
 # Ours
 
 
-def ours(kind: str, precision: str) -> Translator:
-    return Translator(model(kind), torch.device("cpu"), precision)  # type: ignore[arg-type]
+def ours(kind: str, precision: str, device: torch.device) -> Translator:
+    found = model(kind)
+    found.method.to(device)
+    return Translator(found, device, precision)  # type: ignore[arg-type]
 
 
 def our_folder(translator: Translator, folder: Path, out: Path) -> None:
@@ -120,16 +122,16 @@ def our_stages(translator: Translator, out: Path) -> Stages:
 # Both
 
 
-def folder_run(kind: str, variant: str, folder: Path, out: Path) -> Callable[[], None]:
+def folder_run(kind: str, variant: str, folder: Path, out: Path, device: torch.device) -> Callable[[], None]:
     if variant == "plain":
-        return partial(plain_folder, plain(kind, out), folder)
-    return partial(our_folder, ours(kind, variant), folder, out)
+        return partial(plain_folder, plain(kind, out, device), folder)
+    return partial(our_folder, ours(kind, variant, device), folder, out)
 
 
-def shares(kind: str, variant: str, folder: Path, out: Path) -> str:
+def shares(kind: str, variant: str, folder: Path, out: Path, device: torch.device) -> str:
     """Milliseconds of processor time for an image in each stage, and their shares."""
     files = sorted(folder.iterdir())
-    stages = plain(kind, out) if variant == "plain" else our_stages(ours(kind, variant), out)
+    stages = plain(kind, out, device) if variant == "plain" else our_stages(ours(kind, variant, device), out)
     stages.encode(stages.network(stages.decode(files[:1])))  # warm up
     given: Any = files
     spent = {}
@@ -155,14 +157,14 @@ def time_folder(kind: str, size: int, arguments: argparse.Namespace) -> None:
         outs = {variant: Path(name) / variant for variant in VARIANTS}
         for out in outs.values():
             out.mkdir()
-        words = ["--threads", str(arguments.threads), "--folder", str(folder)]
+        words = ["--threads", str(arguments.threads), "--folder", str(folder), "--device", str(arguments.device)]
         workers = {v: Worker([__file__, kind, "--serve", v, "--out", str(out), *words]) for v, out in outs.items()}
         times = in_turn({v: worker.run for v, worker in workers.items()}, arguments.rounds, warm_up=1)
         tell(title, times, "images/s", lambda seconds: count / seconds)
         for v, worker in workers.items():
             print(f"{title:<9} {v:<7} peak memory {worker.peak_memory():6.0f} MB", flush=True)
         for v, out in outs.items():
-            print(f"{title:<9} {v:<7} {shares(kind, v, folder, out)}", flush=True)
+            print(f"{title:<9} {v:<7} {shares(kind, v, folder, out, arguments.device)}", flush=True)
 
 
 def main() -> None:
@@ -172,13 +174,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="in the folder [default: 16 of 256 px, 4 of 1024]")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--serve", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.serve:
-        serve(folder_run(arguments.kinds[0], arguments.serve, arguments.folder, arguments.out))
+        serve(folder_run(arguments.kinds[0], arguments.serve, arguments.folder, arguments.out, arguments.device))
         return
     print(f"torch {torch.__version__}, {arguments.threads} threads, {arguments.rounds} rounds")
     for size in arguments.sizes:

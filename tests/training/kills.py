@@ -56,6 +56,10 @@ KIND = {
     "crn": "labels",
 }
 TRAIN = ["ema=0.9", "device=cpu", "precision=fp32", "save_every=7", "log_every=3", "sample_every=20", "samples=1"]
+SEEN = {"paired": "[l1, diversity-pixels]", "labels": "[ssim]", "unpaired": "[diversity-pixels]"}
+"""What is measured of a kind of data, though there are few images."""
+TIMES = {"seconds": 0, "waited": 0}
+"""What differs from run to run."""
 
 
 def draw_images(folder: Path, kind: str, count: int = 5, size: int = 18) -> Path:
@@ -74,8 +78,14 @@ def draw_images(folder: Path, kind: str, count: int = 5, size: int = 18) -> Path
     return folder
 
 
+def validated(method: str, every: int) -> list[str]:
+    """The settings of a run that is validated on two images."""
+    return ["data.hold_back=2", f"train.validate_every={every}", f"train.metrics={SEEN[KIND[method]]}"]
+
+
 def start(method: str, data: Path, run: Path, steps: int, *more: str) -> subprocess.Popen:
-    settings = [*(f"model.{s}" for s in MODEL[method]), *(f"train.{s}" for s in TRAIN), "data.workers=2", *more]
+    settings = [*(f"model.{s}" for s in MODEL[method]), *(f"train.{s}" for s in TRAIN), "data.workers=2"]
+    settings += [*validated(method, every=5), *more]
     options = [word for setting in settings for word in ("--set", setting)]
     return _i2i("train", method, "--data", str(data), "--out", str(run), "--steps", str(steps), "--size", "16", *options)
 
@@ -124,9 +134,9 @@ def _contents(run: Path) -> Iterator[tuple[str, bytes]]:
     for file in (last / checkpoint.MODEL, run / checkpoint.MODEL):
         for name, tensor in checkpoint.load_weights(file)[0].items():
             yield f"{file.relative_to(run)}:{name}", tensor.numpy().tobytes()
-    yield from _flat(checkpoint.TRAINER, checkpoint.load_trainer(last) | {"seconds": 0})
+    yield from _flat(checkpoint.TRAINER, checkpoint.load_trainer(last) | TIMES)
     for row in journal.rows(run / journal.METRICS):
-        yield f"{journal.METRICS}:{row['step']}", json.dumps(row | {"seconds": 0}).encode()
+        yield f"{journal.METRICS}:{row['step']}", json.dumps(row | TIMES).encode()
     yield "lines", str(_lines(run)).encode()
     for sheet in sorted((run / "samples").iterdir()):
         yield sheet.name, sheet.read_bytes()

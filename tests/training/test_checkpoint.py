@@ -30,8 +30,10 @@ class Killed(BaseException):
     pass
 
 
-def save(run, step, keep=2):
-    return checkpoint.save(run, step, WEIGHTS, STATE | {"step": step}, ABOUT, keep)
+def save(run, step, keep=2, best=None):
+    folder = checkpoint.save(run, step, WEIGHTS, STATE | {"step": step}, ABOUT)
+    checkpoint.thin(run, keep, best)
+    return folder
 
 
 def names(run):
@@ -51,6 +53,17 @@ def test_the_last_few_are_kept_and_last_points_at_the_newest(tmp_path):
         save(tmp_path, step, keep=3)
     assert names(tmp_path) == ["last", "step-000000018", "step-000000019", "step-000000020"]
     assert (tmp_path / "checkpoints" / "last").resolve() == checkpoint.latest(tmp_path).resolve()
+
+
+def test_the_best_one_is_kept_and_pointed_at_until_another_is_better(tmp_path):
+    best = tmp_path / "checkpoints" / "best"
+    for step in range(1, 11):
+        save(tmp_path, step, best=3 if step >= 3 else None)
+    assert names(tmp_path) == ["best", "last", "step-000000003", "step-000000009", "step-000000010"]
+    assert best.resolve().name == "step-000000003"
+    save(tmp_path, 11, best=11)
+    assert names(tmp_path) == ["best", "last", "step-000000010", "step-000000011"]
+    assert best.resolve().name == "step-000000011"
 
 
 def test_steps_are_in_order_even_beyond_nine_digits(tmp_path):
