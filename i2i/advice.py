@@ -6,6 +6,7 @@ from typing import Any
 
 from i2i.config import DataSettings, dump_value, flat, preset, spelled
 from i2i.data.facts import Facts, Side
+from i2i.errors import counted
 from i2i.models import configure
 
 FEW, MOST_OUTPUTS = 100, 1.2
@@ -317,9 +318,12 @@ def length_for(rung: Rung, facts: Facts, step: float, budget: float, words: str)
     samples = facts.epoch
     wanted, why = rung.steps or round((rung.epochs or 0) * samples / rung.batch), "the recipe's own"
     if not rung.steps and wanted < LEAST_STEPS:
-        wanted, why = LEAST_STEPS, f"{samples} images need more than the recipe's {rung.epochs:g} to make {LEAST_STEPS} steps"
+        wanted, why = (
+            LEAST_STEPS,
+            f"{counted(samples, 'image', 'needs')} more than the recipe's {rung.epochs:g} to make {LEAST_STEPS} steps",
+        )
     if not rung.steps and wanted * rung.batch > MOST_SEEN:
-        wanted, why = MOST_SEEN // rung.batch, f"{samples} images need fewer than the recipe's {rung.epochs:g}"
+        wanted, why = MOST_SEEN // rung.batch, f"{counted(samples, 'image', 'needs')} fewer than the recipe's {rung.epochs:g}"
     allowed = int(budget / max(step, 1e-9))
     steps = max(1, min(wanted, allowed))
     room = min(round(MOST_EPOCHS * samples / rung.batch), MOST_SEEN // rung.batch, allowed // 2)

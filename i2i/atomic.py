@@ -105,6 +105,19 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def is_locked(path: Path) -> bool:
+    """Whether another process holds a lock file."""
+    try:
+        with path.open() as handle:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that those who only look do not see each other
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none, or no locks
+        return False
+    return False
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes left half written directly inside `folder`; what a living one is writing stays."""
     for left in folder.glob(f"{MARK}*"):

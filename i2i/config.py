@@ -174,7 +174,7 @@ class Config:
         """A copy with some values changed; `changes` holds a tree for each section."""
         changes = _in_full(changes, self.tree(), {})
         sources = self.sources | _sources(changes, source)
-        return _validated(self.method, type(self.model), _merged(self.tree(), changes), sources)
+        return _validated(self.method, type(self.model), merged(self.tree(), changes), sources)
 
     def by_stage(self) -> dict[str, "Config"]:
         """The configuration of each stage by its name, in their order; without stages this one alone, under no name."""
@@ -213,7 +213,7 @@ def resolve(method: str, model: type[Settings], layers: list[Layer]) -> Config:
         values |= {STAGES: _checked_stages(values[STAGES])} if values.get(STAGES) is not None else {}
         _require_effect(layer.source, values, tree.get(STAGES) or {})
         sources |= _sources(values, layer.source)
-        tree = _merged(tree, values)
+        tree = merged(tree, values)
     return _validated(method, model, tree, sources)
 
 
@@ -249,7 +249,7 @@ def from_assignments(assignments: list[str]) -> Layer:
         key, equals, value = assignment.partition("=")
         if not equals or not re.fullmatch(r"\w+(\.\w+)+", key):
             raise UserError(f"--set takes key=value with a dotted key, not '{assignment}'", "such as --set train.lr=1e-4")
-        tree = _merged(tree, _nested(key, _load(value, f"--set {key}")))
+        tree = merged(tree, _nested(key, _load(value, f"--set {key}")))
     return Layer("--set", tree)
 
 
@@ -325,13 +325,13 @@ def _nested(key: str, value: Any) -> Tree:
     return {first: _nested(rest, value) if rest else value}
 
 
-def _merged(below: Tree, above: Tree) -> Tree:
+def merged(below: Tree, above: Tree) -> Tree:
     """`above` laid over `below`, key by key."""
-    merged = dict(below)
+    tree = dict(below)
     for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
+        old = tree.get(key)
+        tree[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return tree
 
 
 def _in_full(above: Tree, below: Tree, usual: Tree) -> Tree:
@@ -345,7 +345,7 @@ def _in_full(above: Tree, below: Tree, usual: Tree) -> Tree:
 def _value_in_full(value: Any, old: Any, usual: Any) -> Any:
     if old is None and isinstance(usual, dict) and isinstance(value, dict | str):
         full = _value_in_full(value, usual, usual)
-        return _merged(usual, full) if isinstance(full, dict) else full
+        return merged(usual, full) if isinstance(full, dict) else full
     if not isinstance(old, dict):
         return value
     if isinstance(value, str) and "kind" in old:

@@ -21,13 +21,13 @@ from torch import nn
 
 from i2i import images, movies
 from i2i.data.locate import home
-from i2i.data.reader import free_memory
 from i2i.domain import TOP
 from i2i.errors import UserError
 from i2i.images import ImageError, Picture
 from i2i.losses import perceptual
 from i2i.losses.perceptual import FeatureNetworkName
 from i2i.losses.weight_files import sha256
+from i2i.memory import free_memory
 from i2i.training.precision import Precision, choose_device, choose_precision
 
 Severity = Literal["ok", "note", "broken"]

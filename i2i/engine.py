@@ -12,10 +12,10 @@ from torch import Tensor
 
 from i2i import noise, norms
 from i2i.conversion import finish
-from i2i.data.reader import free_memory
 from i2i.errors import OutOfResources, UserError
 from i2i.images import Picture
 from i2i.items import Given, Way
+from i2i.memory import free_memory
 from i2i.method import Method, Style
 from i2i.norms import Statistics
 from i2i.tiles import bytes_per_pixel, largest_tile, tiled

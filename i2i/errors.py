@@ -43,6 +43,15 @@ class Interrupted(UserError):
         self.status = 128 + signal
 
 
+MANY = {"is": "are", "has": "have", "was": "were"}
+
+
+def counted(count: int, noun: str, verb: str = "") -> str:
+    """Such as "1 image" or "3 images"; with a verb "1 image needs" or "3 images need"."""
+    words = f"{noun} {verb}" if count == 1 else f"{noun}s {MANY.get(verb, verb.removesuffix('s'))}"
+    return f"{count} {words}".rstrip()
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that a mistyped one was probably to be."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1)), None)

@@ -1,12 +1,13 @@
 """How good images are: those of a folder, or those that a run makes of data that it has not seen, against real ones."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,17 +16,20 @@ from i2i.config import Config
 from i2i.data import folders, reader
 from i2i.data.check import size_of
 from i2i.data.folders import Sides, Source
+from i2i.data.labels import USUAL_VOID
 from i2i.data.locate import locate
 from i2i.decoders import Header
-from i2i.domain import Domain
-from i2i.errors import UserError
-from i2i.images import ImageError, Picture
-from i2i.items import shown
+from i2i.domain import Domain, Palette
+from i2i.errors import UserError, counted
+from i2i.images import OUTSIDE, ImageError, Picture
+from i2i.items import Way, shown
 from i2i.metrics import Kind, usual
+from i2i.metrics.palettes import nearest
 from i2i.models import method_class
 from i2i.prepare import divided
 from i2i.runs import saved_config
 from i2i.scores import PROTOCOL, Asked, Report, Shot, score
+from i2i.segmenter import VOID, Seen
 from i2i.styles import drawn, has_styles
 from i2i.training import checkpoint
 from i2i.translate import Direction, Translator
@@ -34,25 +38,51 @@ Progress = Callable[[int, int], None]
 EIGHT_BITS = Domain.of(3)
 
 
+@dataclass(frozen=True)
+class Labels:
+    """A folder of label maps under the names of the outputs; ids in `void` do not count, nor colours outside the palette."""
+
+    folder: Path
+    palette: Palette | None = None
+    void: Sequence[int] = (USUAL_VOID,)
+
+    def of(self, sources: Sequence[Source]) -> Callable[[int], np.ndarray]:
+        """The ids for each source. Raises UserError where one has no label map."""
+        maps = folders.companions(sources, folders.in_folder(self.folder, bare_names=True), "label map")
+        return lambda i: self._ids(maps[i])
+
+    def _ids(self, source: Source) -> np.ndarray:
+        try:
+            found = reader.ids(source, self.palette)
+        except ImageError as error:
+            raise ImageError(
+                error.message, error.hint if self.palette else "--palette names the colours of the classes"
+            ) from error
+        return np.where(np.isin(found, (*self.void, OUTSIDE)), VOID, found)
+
+
 def silent(done: int, total: int) -> None:
     """Tells nobody."""
 
 
-def two_folders(fake: Path, other: Path, asked: Asked, *, paired: bool, on_progress: Progress = silent) -> Report:
+def two_folders(
+    fake: Path, other: Path, asked: Asked, *, paired: bool, labels: Labels | None = None, on_progress: Progress = silent
+) -> Report:
     """Images against real ones, as sets; or, `paired`, each against the target of its name, and both as sets.
 
-    Raises UserError where a name has no partner, or partners differ in size.
+    `labels` are for the segmenter. Raises UserError where a name has no partner, or partners differ in size.
     """
     mine, theirs = folders.in_folder(fake), folders.in_folder(other)
     if paired:
         matched, alone = folders.pairs(Sides(mine, theirs))
         if alone:
             hint = "outputs and targets pair by name, without the suffix"
-            raise UserError(f"{len(alone)} images have no partner, such as {_listed(alone)}", hint)
+            raise UserError(f"{counted(len(alone), 'image', 'has')} no partner, such as {_listed(alone)}", hint)
         mine, theirs = [a for a, _ in matched], [b for _, b in matched]
+    seen = Seen(asked.segmenter, labels.of(mine)) if asked.segmenter and labels else None
     fakes, reals = ([_shot(source) for source in sources] for sources in (mine, theirs))
     asked = _settled(asked, ["pairs", "sets"] if paired else ["sets"])
-    return score(fakes, reals, asked, matched=paired, on_progress=on_progress)
+    return score(fakes, reals, asked, matched=paired, seen=seen, on_progress=on_progress)
 
 
 def _listed(sources: Sequence[Source]) -> str:
@@ -80,7 +110,7 @@ def a_run(
     way = translator.way(direction)
     sides = _held_out(run, config, data, direction, say)
     things = folders.companions(sides.a, sides.instances, "instance map") if way.instances else []
-    say(f"{len(sides.a)} inputs are translated and compared with {len(sides.b)} real images")
+    say(f"{counted(len(sides.a), 'input', 'is')} translated and compared with {counted(len(sides.b), 'real image')}")
 
     def translated(i: int, style: Tensor | None = None) -> Tensor:
         given = reader.ids(sides.a[i], way.x.palette) if way.x.labels else reader.picture(sides.a[i])
@@ -95,7 +125,28 @@ def a_run(
     matched, styles = method_class(config.method).data == "paired", _styles(translator, translated, asked.seed)
     kinds: list[Kind] = ["pairs", "sets"] if matched else ["sets"]
     kinds += ["styles"] if styles else []
-    return score(fake, real, _settled(asked, kinds), matched=matched, styles=styles, on_progress=on_progress)
+    seen = _seen(run, asked, way, sides.a) if asked.segmenter else None
+    return score(fake, real, _settled(asked, kinds), matched=matched, styles=styles, seen=seen, on_progress=on_progress)
+
+
+def _seen(run: Path, asked: Asked, way: Way, sources: Sequence[Source]) -> Seen:
+    """What the segmenter is asked about a run: its inputs are label maps, or paint the classes in the colours of a palette."""
+    assert asked.segmenter
+    if way.x.labels:
+        return Seen(asked.segmenter, lambda i: _classes(reader.ids(sources[i], way.x.palette), way.x), way.x.classes)
+    if asked.palette is None:
+        raise UserError(f"the inputs of '{run}' are no label maps", "--palette, if they show classes as colours")
+    palette = asked.palette
+
+    def painted(i: int) -> np.ndarray:
+        return nearest(_values(reader.picture(sources[i]), way.x, sources[i]), palette).numpy()
+
+    return Seen(asked.segmenter, painted, len(palette))
+
+
+def _classes(ids: np.ndarray, domain: Domain) -> np.ndarray:
+    positions = domain.positions(ids)[..., 0].astype(np.int64)
+    return np.where(positions == domain.classes, VOID, positions)  # the channel behind the classes is that of void
 
 
 def _styles(translator: Translator, translated: Callable[..., Tensor], seed: int) -> Callable[[int], list[Tensor]] | None:
@@ -109,7 +160,8 @@ def _styles(translator: Translator, translated: Callable[..., Tensor], seed: int
 
 def _settled(asked: Asked, kinds: list[Kind]) -> Asked:
     """With the usual metrics of these kinds, where none are named."""
-    kinds = [*kinds, "palette"] if asked.palette is not None else kinds
+    if asked.segmenter or asked.palette is not None:
+        kinds = [*kinds, "segments" if asked.segmenter else "palette"]  # whose palette is that of the label maps
     return asked if asked.names else replace(asked, names=usual(kinds))
 
 

@@ -27,6 +27,11 @@ from i2i.styles import TYPICAL, Styles, alike
 
 AnySource = str | Path | bytes | Image.Image | np.ndarray | Picture | Tensor
 THINGS = Domain(channels=1, labels=True, high=255)  # stands for instance maps: ids too, but of no classes
+LARGE = 2
+"""So many times the size of training images is far from what a model has seen."""
+SCALED = (
+    "things look larger to the model than any that it has seen; smaller inputs, or training at a larger size, may look better"
+)
 DOUBLE = "translated whole, though the model was trained on halves of side-by-side images and it is twice as wide as high"
 
 
@@ -75,7 +80,8 @@ class Way:
     """One direction through a model: x goes in, y comes out, in some `styles`.
 
     `instances`: ids of single things go in too. `from_halves`: it was trained on halves of double images. `statistics`: what
-    the norms use instead of those of each image, for each style; what is not known yet is added from the next image.
+    the norms use instead of those of each image, for each style; what is not known yet is added from the next image. `scale`
+    is the shorter side that images had in training, where all were resized to one.
     """
 
     x: Domain
@@ -87,6 +93,7 @@ class Way:
     styles: Styles = TYPICAL
     reading: Reading = PLAIN
     statistics: Sequence[Statistics] | None = None
+    scale: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,9 +241,10 @@ def _read_all(job: Job, way: Way) -> Given:
             raise ImageError("it has no instance map", "one lies beside the others, under the name of the label map")
         given = replace(ready(source, instances, way, styles, file, job.mask), noise=noise)
     height, width = _size(given.padded)
-    if way.from_halves and width == 2 * height:
-        return replace(given, padded=replace(given.padded, notes=(*given.padded.notes, DOUBLE)))
-    return given
+    notes: tuple[str, ...] = (DOUBLE,) if way.from_halves and width == 2 * height else ()
+    if way.scale and min(height, width) > LARGE * way.scale:
+        notes += (f"over {LARGE} times as large as in training, where images were resized to {way.scale} pixels: {SCALED}",)
+    return replace(given, padded=replace(given.padded, notes=(*given.padded.notes, *notes))) if notes else given
 
 
 @contextmanager

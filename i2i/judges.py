@@ -66,8 +66,14 @@ def features(where: Sequence[Path], device: torch.device) -> Judge:
 
 
 def lpips(where: Sequence[Path], version: Version, device: torch.device) -> Judge:
-    """LPIPS with the first of its backbones that is there. Raises Missing where there is none."""
-    for candidates in map(_weight_files, where):
+    """LPIPS with the backbone that is wanted most, wherever it lies; files that are named go before what folders hold.
+
+    Raises Missing where there is none.
+    """
+    named, lying = (
+        [f for place in where if place.is_file() == single for f in _weight_files(place)] for single in (True, False)
+    )
+    for candidates in (named, lying):
         for net, (backbone, _) in BACKBONES.items():
             for file in candidates:
                 if architecture(file) == backbone:

@@ -11,7 +11,7 @@ import torch
 
 from i2i import runs
 from i2i.data.loader import batches
-from i2i.data.reader import free_memory
+from i2i.memory import forget_peak, free_memory, peak
 from i2i.prepare import Prepared
 from i2i.training import memory
 from i2i.training.trainer import Nobody
@@ -60,7 +60,7 @@ def _measured(folder: Path, prepared: Prepared, hopeless: float) -> Cost:
         memory.keep_freed_memory()  # as in training, where it saves a tenth of the time
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    memory.forget_peak()
+    forget_peak()
     trainer.step = trainer.stage.total // 2
     supply = batches(trainer.samples, trainer.settings.batch, trainer.step)
     steps: list[float] = []
@@ -77,7 +77,7 @@ def _measured(folder: Path, prepared: Prepared, hopeless: float) -> Cost:
         if steps[0] > hopeless:
             break
     warm = steps[1:] or steps  # the first one chooses algorithms and takes memory
-    held = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else memory.peak()
+    held = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else peak()
     return Cost(sum(warm) / len(warm), sum(readings) / len(readings) / trainer.settings.batch, held, free)
 
 

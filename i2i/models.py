@@ -91,7 +91,11 @@ def open_model(path: Path, device: torch.device) -> Model:
 
 
 def _saved(file: Path) -> tuple[Config, dict[str, Tensor]]:
-    weights, about = checkpoint.load_weights(file)
+    try:
+        weights, about = checkpoint.load_weights(file)
+    except UserError as error:
+        hint = "it was cut, or is no file of weights: copy it again, or take another checkpoint of the run"
+        raise UserError(error.message, error.hint or hint) from None
     if (file.parent / checkpoint.TRAINER).exists():  # a checkpoint keeps its average beside the weights
         weights |= checkpoint.load_trainer(file.parent)["average"]
     return configure(about["config"]["method"], [Layer(f"'{file}'", about["config"])]), weights

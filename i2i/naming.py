@@ -1,6 +1,7 @@
 """Which file becomes which: every input and the name of its output, all decided and checked before the first write."""
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from i2i import atomic, images, video
 from i2i.data.folders import Source, beside, image_files
 from i2i.domain import Domain
 from i2i.encoders import FORMATS, Format
-from i2i.errors import UserError, meant
+from i2i.errors import UserError, counted, meant
 from i2i.inputs import SUFFIXES, Input, Shard
 from i2i.movies import MOVIES, VIDEOS
 
@@ -131,7 +132,7 @@ def plan(
                 Output(path, copies=_copies(noted.get(input.path, []), path), compare=_compared(path) if compare else None)
                 for path in paths
             ),
-            notes if input.path.suffix != paths[0].suffix else (),
+            (*(notes if input.path.suffix != paths[0].suffix else ()), *_crowded(input, paths[0], template)),
         )
         for input, paths in zip(inputs, outputs, strict=True)
     ]
@@ -152,7 +153,9 @@ def _with_what_is_there(jobs: list[Job], existing: Existing) -> list[Job]:
     there = {path for path in wanted if os.path.lexists(path)}
     if there and existing == "refuse":
         raise UserError(
-            f"{len(there)} of {len(wanted)} outputs exist already, such as '{min(there)}'",
+            f"{len(there)} of {counted(len(wanted), 'output')} exist already, such as '{min(there)}'"
+            if len(wanted) > 1
+            else f"the output '{min(there)}' exists already",
             "--skip-existing leaves them and does the rest, --overwrite replaces them",
         )
     if not there or existing == "overwrite":
@@ -202,6 +205,7 @@ def _outputs(
     if format not in (None, "keep") and f".{format}" not in (VIDEOS if only_videos else kinds):
         what, hint = ("video", "leave --format out") if only_videos else ("image", MANY)
         raise UserError(f"one {what} is no {KINDS[f'.{format}'].name}", hint)
+    _refuse_unknown_suffix(inputs, out)
     if one_file := _is_file_name(out):
         _check_one_file(out, inputs, format, VIDEOS if only_videos else kinds, template)
     suffixes = [out.suffix if one_file else suffix(input.path, y, format) for input in inputs]
@@ -241,8 +245,24 @@ def _notes(out: Path, y: Domain, format: FormatName | None) -> tuple[str, ...]:
     return (f"written as TIFF, since PNG cannot hold {y.dtype} with {y.channels} channels",)
 
 
+def _crowded(input: Input, path: Path, template: Template) -> tuple[str, ...]:
+    """A word about an output that is called a.png.png: see `_names`."""
+    whole = "{stem" in template.text and input.relative.suffix != "" and input.relative.name in path.stem
+    return ("the name keeps the suffix of the input, since another input has the same name without it",) if whole else ()
+
+
 def _is_file_name(out: Path) -> bool:
     return out.suffix.lower() in SUFFIXES | MOVIES.keys() and not out.is_dir()
+
+
+def _refuse_unknown_suffix(inputs: Sequence[Input], out: Path) -> None:
+    """Of one image -o a.jpgg is a slip of the pen; where such a folder is really wanted, it is there already."""
+    looks_so = re.fullmatch(r"\.[A-Za-z]\w{1,4}", out.suffix) and not _is_file_name(out) and not out.exists()
+    if looks_so and len(inputs) == 1 and not inputs[0].folder:
+        known = " ".join(sorted(FORMATS))
+        raise UserError(
+            f"'{out}' is no name of an image that can be written", f"known are {known}; a folder must be there already"
+        )
 
 
 def _check_one_file(

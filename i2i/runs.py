@@ -4,7 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from i2i import atomic
-from i2i.config import CONFIG, Config, dump, from_file
+from i2i.config import CONFIG, Config, dump
 from i2i.data import folders
 from i2i.data.reader import Reader, cache_budget
 from i2i.data.samples import FixedSamples, PairedSamples, Samples, UnpairedSamples
@@ -23,8 +23,7 @@ from i2i.method import Method
 from i2i.models import build, configure, method_class, starting_weights
 from i2i.prepare import Prepared
 from i2i.training import checkpoint, ranks
-from i2i.training.journal import METRICS
-from i2i.training.journal import rows as journal_rows
+from i2i.training.folder import settings
 from i2i.training.precision import choose_device, choose_precision
 from i2i.training.trainer import Stage, Trainer, Watcher, length
 from i2i.validation import Validation
@@ -53,16 +52,13 @@ def name_of(source: str) -> str:
 
 def saved_config(folder: Path) -> Config:
     """The complete configuration of a run."""
-    path = folder / CONFIG
-    if not path.is_file():
-        raise UserError(f"'{folder}' is not a run: it has no {CONFIG}", "runs lie in runs/, one folder each")
-    layer = from_file(path)
-    if not isinstance(layer.tree.get("method"), str):
-        raise UserError(f"'{path}' does not say which method the run trains", "it needs a line such as method: pix2pix")
+    layer = settings(folder)
     return configure(layer.tree["method"], [layer])
 
 
-def trainers(folder: Path, prepared: Prepared, watcher: Watcher) -> Iterator[tuple[str, Trainer]]:
+def trainers(
+    folder: Path, prepared: Prepared, watcher: Watcher, refresh: Callable[[], None] = lambda: None
+) -> Iterator[tuple[str, Trainer]]:
     """The name and the trainer of each stage of a run, in their order; a run without stages is one stage without a name.
 
     A stage takes its weights from the one before, so each must be trained before the next is asked for.
@@ -73,11 +69,17 @@ def trainers(folder: Path, prepared: Prepared, watcher: Watcher) -> Iterator[tup
     first = 0
     for (name, config), total in zip(stages.items(), lengths, strict=True):
         stage = Stage(first, total, sum(lengths))
-        yield name, trainer(folder, replace(prepared, config=config), watcher, stage)
+        yield name, trainer(folder, replace(prepared, config=config), watcher, stage, refresh)
         first += total
 
 
-def trainer(folder: Path, prepared: Prepared, watcher: Watcher, stage: Stage | None = None) -> Trainer:
+def trainer(
+    folder: Path,
+    prepared: Prepared,
+    watcher: Watcher,
+    stage: Stage | None = None,
+    refresh: Callable[[], None] = lambda: None,
+) -> Trainer:
     """Introduce the method, the data and the trainer of one stage to each other."""
     config = prepared.config
     group = ranks.join()
@@ -108,6 +110,7 @@ def trainer(folder: Path, prepared: Prepared, watcher: Watcher, stage: Stage | N
         watcher=watcher,
         stage=stage,
         validation=validation,
+        refresh=refresh,
     )
 
 
@@ -146,29 +149,6 @@ def fingerprint(sides: folders.Sides) -> dict[str, Any]:
     """What the order of the samples depends on: how many images there are, and which, by their names."""
     names = hashlib.sha256("\n".join(f"{source.name}/{source.half}" for side in (sides.a, sides.b) for source in side).encode())
     return {"x": len(sides.a), "y": len(sides.b), "names": names.hexdigest()[:16]}
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    """Where a run stands, as plain values."""
-    config = saved_config(folder)
-    last, metrics = checkpoint.latest(folder), folder / METRICS
-    log = journal_rows(metrics) if metrics.exists() else []
-    row = log[-1] if log else {}
-    return {
-        "run": str(folder),
-        "method": config.method,
-        "data": config.data.source,
-        "direction": config.data.direction,
-        "x": str(config.data.x) if config.data.x else None,
-        "y": str(config.data.y) if config.data.y else None,
-        "step": checkpoint.step_of(last) if last else 0,
-        "steps": (None if config.stages else config.train.steps) or row.get("steps"),
-        "epoch": row.get("epoch", 0),
-        "seconds": row.get("seconds", 0),
-        "losses": {name: value for name, value in row.items() if "/" in name},
-        "checkpoints": [f.name for f in checkpoint.steps(folder)],
-        "model": str(folder / checkpoint.MODEL) if (folder / checkpoint.MODEL).exists() else None,
-    }
 
 
 def made_with() -> dict[str, str]:

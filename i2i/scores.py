@@ -15,6 +15,7 @@ from i2i.errors import UserError
 from i2i.judges import Judge
 from i2i.metrics import METRICS, Kind
 from i2i.metrics.features import WORDS
+from i2i.segmenter import Seen, Segmenter
 from i2i.tallies import THUMBNAIL, VIEWS, Outcome, Pairs, Sets, Variety
 
 BIASED = 2048
@@ -42,7 +43,7 @@ class Asked:
 
     Without names the usual ones are measured. With `require` a missing file of weights is an error, not a missing number.
     The `device` is that of networks: numbers are computed on the CPU, in float64. `baselines` are the same numbers for real
-    images against real ones, which take longer than the numbers themselves.
+    images against real ones, which take longer than the numbers themselves. The `segmenter` looks for classes.
     """
 
     names: Sequence[str] = ()
@@ -52,6 +53,7 @@ class Asked:
     seed: int = 0
     device: torch.device = CPU
     baselines: bool = True
+    segmenter: Segmenter | None = None
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,11 @@ def score(
     *,
     matched: bool,
     styles: Callable[[int], list[Tensor]] | None = None,
+    seen: Seen | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Measure outputs against real images. `matched`: fake[i] belongs to real[i]; `styles` makes many outputs of input i.
+    `seen` counts what a segmenter sees in fake[i] and real[i].
 
     Raises UserError where matched sizes differ.
     """
@@ -101,13 +105,15 @@ def score(
     sets = Sets(asked.names, networks, counts, min(sides), asked.seed, asked.baselines)
     variety = Variety(asked.names, networks, min(sides))
 
-    idle = sets.idle and (pairs is None or pairs.idle)
+    idle = sets.idle and (pairs is None or pairs.idle) and seen is None
     steps, inputs = 0 if idle else max(counts), 0 if variety.idle or styles is None else min(len(fake), PROTOCOL[0])
     for i in range(steps):
         output, other = fake[i].load() if i < len(fake) else None, real[i].load() if i < len(real) else None
         sets.add(output, other)
         if pairs and output is not None and other is not None:
             pairs.add(output, other)
+        if seen and output is not None and other is not None:
+            seen.add(i, output, other)
         on_progress(i + 1, steps + inputs)
     for i in range(inputs):
         assert styles
@@ -115,9 +121,10 @@ def score(
         on_progress(steps + i + 1, steps + inputs)
 
     outcomes = {**(pairs.outcomes() if pairs else {}), **sets.outcomes(), **(variety.outcomes() if styles else {})}
-    numbers = [_number(name, outcomes.get(name), _judge(found, name), counts) for name in asked.names]
+    outcomes |= seen.outcomes() if seen else {}
+    numbers = [_number(name, outcomes.get(name), _looking(asked, found, name), counts) for name in asked.names]
     formats = {"fake": dict(Counter(s.format for s in fake)), "real": dict(Counter(s.format for s in real))}
-    return Report(numbers, formats, _warnings(formats))
+    return Report(numbers, formats, [*_warnings(formats), *(seen.warnings() if seen else [])])
 
 
 def _require_equal_sizes(fake: Sequence[Shot], real: Sequence[Shot]) -> None:
@@ -164,6 +171,13 @@ def _judge(found: Found, metric: str) -> Judge | UserError | None:
     return found.get(_resized_or_not(METRICS[metric].judge or ""))
 
 
+def _looking(asked: Asked, found: Found, metric: str) -> Judge | UserError | None:
+    """The network that a number comes from, or why it is not there."""
+    if METRICS[metric].kind == "segments" and asked.segmenter:
+        return Judge(asked.segmenter, judges.PUBLISHED, asked.segmenter.file, asked.segmenter.sha256)
+    return _judge(found, metric)
+
+
 def _resized_or_not(judge: str) -> str:
     """The resize is a matter of the metric, not of the network."""
     return judge.removesuffix("-legacy")
@@ -174,6 +188,7 @@ def _resized_or_not(judge: str) -> str:
 ABSENT: dict[Kind, tuple[str, str | None]] = {
     "pairs": ("it compares pairs, and the outputs have no targets", "--target DIR, with the names of the outputs"),
     "palette": ("it compares pairs in the colours of a palette", "--palette FILE, and for folders --target DIR"),
+    "segments": ("it compares what a segmenter sees with label maps", "--segmenter FILE.onnx, and for folders --labels DIR"),
     "styles": ("it needs a model that makes many outputs of an input", "evaluate a run of bicyclegan"),
     "sets": ("there is nothing to compare", None),
 }

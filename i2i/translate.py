@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal, get_args, overload
 import torch
 
 from i2i import footage, images, inputs, models, naming
+from i2i.config import DataSettings
 from i2i.conversion import Alpha
 from i2i.encoders import FORMATS, TIFF, USUAL, Format, Packing
 from i2i.engine import Engine, Tile
@@ -97,7 +98,8 @@ class Translator:
         if reading.masking:
             require_alike(x, y)
         halves, instances = model.config.data.layout == "side-by-side", x.instances and "instances" in model.method.reads
-        return Way(x, y, model.method.accepts(), reverse, halves, instances, styles, reading)
+        scale = None if model.said else trained_scale(model.config.data)  # nobody knows how another program has trained
+        return Way(x, y, model.method.accepts(), reverse, halves, instances, styles, reading, scale=scale)
 
     @overload
     def translate(  # type: ignore[overload-overlap]  # names, bytes and arrays are iterable too, and are images all the same
@@ -459,6 +461,11 @@ class Translator:
             item.given = None
         for item, _ in real:
             item.seconds += (time.perf_counter() - start) / len(real)
+
+
+def trained_scale(data: DataSettings) -> int | None:
+    """The shorter side that training images had before the crop, where it was the same for all."""
+    return min(data.resized) if data.resize in ("square", "shorter") else None
 
 
 class _Counted:

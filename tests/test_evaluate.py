@@ -19,6 +19,7 @@ from i2i.judges import Missing
 from i2i.metrics import METRICS
 from i2i.prepare import prepare
 from i2i.scores import Asked, Number, Report, Shot, score
+from i2i.segmenter import Segmenter
 from i2i.tallies import Distances, Sets
 from i2i.training.trainer import Nobody
 
@@ -279,6 +280,27 @@ def test_a_run_without_pairs_is_measured_as_sets_in_either_direction(run) -> Non
 def test_a_run_on_label_maps_with_instances_is_measured(run) -> None:
     small = {"generator": {"width": 4, "halvings": 2, "blocks": 1}, "lambda_perceptual": 0}
     assert only(evaluate.a_run(run("pix2pixhd", "labels", **small), Asked(["l1"]))).outcome.value > 0
+
+
+def test_a_segmenter_is_asked_about_the_label_maps_that_went_in(run, network) -> None:
+    small = {"generator": {"width": 4, "halvings": 2, "blocks": 1}, "lambda_perceptual": 0}
+    folder = run("pix2pixhd", "labels", **small)
+    classes = runs.saved_config(folder).data.x.classes
+    asked = Asked(segmenter=Segmenter(network(colours=[(9 * i, 0, 0) for i in range(classes)])))
+    found = {number.metric: number for number in evaluate.a_run(folder, asked).numbers}
+    assert {name for name, metric in METRICS.items() if metric.kind == "segments"} <= found.keys()
+    assert 0 <= found["seg-miou"].outcome.value <= 1
+    assert found["seg-miou"].outcome.baseline_n == 4
+    with pytest.raises(UserError, match=f"tells 3 classes apart, and the label maps have {classes}"):
+        evaluate.a_run(folder, Asked(segmenter=Segmenter(network())))
+
+
+def test_inputs_that_paint_classes_are_label_maps_once_their_palette_is_given(run, network) -> None:
+    folder, segmenter = run("pix2pix", **UNET), Segmenter(network())
+    with pytest.raises(UserError, match="are no label maps"):
+        evaluate.a_run(folder, Asked(segmenter=segmenter))
+    palette = torch.tensor([[0, 0, 0], [255, 0, 0], [0, 0, 255]])
+    assert values(evaluate.a_run(folder, Asked(["seg-accuracy"], palette=palette, segmenter=segmenter)))["seg-accuracy"] > 0
 
 
 def test_many_outputs_of_one_input_are_compared_with_each_other(run, weights) -> None:

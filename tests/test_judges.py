@@ -125,7 +125,27 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(file, squeezenet) -> N
         features(places([file(state=wrong)]), CPU)
 
 
-def test_lpips_takes_the_first_backbone_that_is_there_with_weights_that_ship(file) -> None:
+@pytest.mark.parametrize(
+    ("near", "far", "taken"),
+    [("squeezenet1_1", "alexnet", "alex"), ("squeezenet1_1", "vgg16", "vgg"), ("vgg16", "alexnet", "alex")],
+)
+def test_lpips_prefers_alex_to_vgg_to_squeeze_wherever_they_lie_but_takes_what_is_named(
+    file, tmp_path, near, far, taken
+) -> None:
+    def lying(name: str, folder: str) -> Path:
+        with torch.device("meta"):
+            shapes = {key: weight.shape for key, weight in get_model(name, weights=None).features.state_dict().items()}
+        path = tmp_path / folder / f"{name}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file({key: torch.zeros(shape) for key, shape in shapes.items()}, path)
+        return path
+
+    first, second = lying(near, "near"), lying(far, "far")
+    assert lpips(places([first.parent, second.parent]), "0.1", CPU).name == taken
+    assert lpips(places([first, second.parent]), "0.1", CPU).file == first
+
+
+def test_lpips_takes_the_backbone_that_is_there_with_weights_that_ship(file) -> None:
     judge = lpips(places([file().parent]), "0.0", CPU)
     assert (judge.name, judge.network.version, judge.network.smallest) == ("squeeze", "0.0", 17)
     a, b = torch.zeros(1, 3, 17, 17), torch.full((1, 3, 17, 17), 255.0)

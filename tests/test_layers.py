@@ -11,7 +11,7 @@ import i2i
 
 ROOT = Path(i2i.__file__).parent
 LEVELS = [
-    {"images", "decoders", "encoders", "tiff", "config", "domain", "settings", "atomic", "errors"},
+    {"images", "decoders", "encoders", "tiff", "config", "domain", "settings", "atomic", "errors", "memory"},
     {"method", "networks", "losses"},
     {"training", "methods", "data", "metrics"},
     set(),  # runs, translate, and whatever else lies in the package itself

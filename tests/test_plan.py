@@ -430,7 +430,7 @@ def test_an_empty_folder_is_refused_as_in_training(tmp_path, costs) -> None:
 
 def test_one_pair_is_planned_with_a_warning(tmp_path, costs) -> None:
     made = plan(str(pairs(tmp_path, count=1)))
-    assert any("only 1 images" in concern for concern in made.concerns)
+    assert any("only 1 image to" in concern for concern in made.concerns)
     accepted(made, tmp_path)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from i2i import cli, video
 from i2i.data import scenes
-from i2i.images import read
+from i2i.images import read, read_ids
 from i2i.networks.unet import UNet
 
 ROOT = Path(__file__).parent.parent
@@ -52,7 +52,7 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, film: Callable[..., Path]) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, film: Callable[..., Path], network: Callable[..., Path]) -> Path:
     scenes.make(tmp_path / "facades", "paired", 3, 32)
     scenes.make(tmp_path / "horse2zebra", "unpaired", 3, 32)
     scenes.make(tmp_path / "streets", "labels", 3, 32)
@@ -64,6 +64,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, film: Callable[..., 
     (tmp_path / "photo.png").symlink_to(tmp_path / "in.png")
     (tmp_path / "masks").symlink_to(tmp_path / "zebras")  # bright is where they change
     film(tmp_path / "in.mp4", [read(tmp_path / "in.png").array] * 3)
+    classes = 1 + max(int(read_ids(file).max()) for file in (tmp_path / "streets").glob("*_label/*"))
+    network(colours=[(number, 0, 0) for number in range(classes)]).rename(tmp_path / "streets.onnx")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -238,21 +238,6 @@ def test_a_folder_without_a_model_says_what_would_make_one(prepared):
     assert error.value.hint == f"it was not saved yet: i2i resume {folder}"
 
 
-def test_a_summary_says_where_a_run_stands(trained):
-    about = runs.summary(trained)
-    assert (about["method"], about["step"], about["steps"], about["epoch"]) == ("pix2pix", 1, 1, 0.3333)
-    assert about["checkpoints"] == ["step-000000001"]
-    assert about["losses"].keys() >= {"G/l1", "lr/G"}
-
-
-def test_a_summary_of_a_run_in_epochs_knows_its_steps_as_soon_as_it_has_a_line(prepared):
-    ready = prepared("train.steps=null", "train.epochs=1", "train.log_every=1")
-    folder = runs.create(ready, None, "photos")
-    assert runs.summary(folder)["steps"] is None
-    runs.trainer(folder, ready, Nobody()).run()
-    assert runs.summary(folder)["steps"] == 3
-
-
 def test_commands_to_copy_quote_the_names_of_folders(prepared, tmp_path):
     folder = runs.create(prepared(), tmp_path / "my run", "photos")
     with pytest.raises(UserError) as error:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from i2i.atomic import explained
-from i2i.cli import data, doctor, evaluate, export, imports, messages, plan, report, show, train, translate
+from i2i.cli import compare, data, doctor, evaluate, export, imports, messages, plan, report, show, train, translate
 from i2i.errors import Interrupted, OutOfResources, UserError
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.add_typer(data.app, name="data")
 app.command("plan")(plan.plan)
 app.command("doctor")(doctor.doctor)
 app.command("show")(show.show)
+app.command("compare")(compare.compare)
 app.command("methods")(show.methods)
 app.command("config")(show.config)
 

@@ -1,21 +1,24 @@
 """`i2i evaluate`: how good the outputs of a run are, or the images of a folder."""
 
 import json
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from i2i.cli import messages
-from i2i.errors import UserError
+from i2i.cli import messages, tables
+from i2i.cli.tables import short
+from i2i.errors import UserError, counted
 
 if TYPE_CHECKING:
+    from i2i.evaluate import Labels
+    from i2i.metrics import Metric
     from i2i.scores import Asked, Number, Report
+    from i2i.segmenter import Segmenter
 
 HEADINGS = ("metric", "value", "+-", "better", "n", "real/real", "n", "value at that n", "seen")
 
@@ -47,8 +50,20 @@ def evaluate(
     ] = None,
     require: Annotated[bool, typer.Option("--require", help="Missing weights are an error.")] = False,
     palette: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The colours of classes, for palette-accuracy and palette-miou.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The colours of classes, for palette-miou and in --labels."),
     ] = None,
+    segmenter: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.onnx", help="A network that sees classes: does it find those of the label maps?"),
+    ] = None,
+    segmenter_values: Annotated[
+        str, typer.Option(metavar="VALUES", help="Of its input, RGB: imagenet (mean and deviation), 0..1, -1..1 or 0..255.")
+    ] = "imagenet",
+    labels: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --target: the label maps of the outputs, under their names.")
+    ] = None,
+    void: Annotated[str, typer.Option(metavar="IDS", help="Ids in --labels that do not count, such as 0,255.")] = "255",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 2, help="Of random patches, directions, subsets and styles.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
@@ -57,8 +72,9 @@ def evaluate(
     """Measure outputs against real images: a run on data that it has not seen, or a folder.
 
     Every number comes with its n, and with the same number for real images against real ones. Of sets, what is better than that
-    is noise; of pairs and styles, it is how far real images lie apart that have nothing to do with each other. Some metrics
-    need a file of published weights; where it is not there, the reason stands in the place of the number.
+    is noise; of pairs and styles, it is how far real images lie apart that have nothing to do with each other; of a segmenter,
+    what it sees in the real ones. Some metrics need a file of published weights; where it is not there, the reason stands in
+    the place of the number.
 
     Examples:
 
@@ -69,17 +85,24 @@ def evaluate(
         i2i evaluate --fake zebras/ --real horse2zebra/testB --json
 
         i2i evaluate --fake photos/ --target facades/testA --metrics l1,psnr,ssim
+
+        i2i evaluate runs/pix2pixhd-streets-001 --segmenter streets.onnx --metrics seg-miou,seg-accuracy
+
+    A segmenter is a file of ONNX, which runs no code and says itself what goes in and out: an image (1, 3, H, W) of floats, and
+    logits (1, K, H, W) or ids (1, H, W). The same is done to the real images: if it is poor there, its numbers mean little.
     """
     if list_metrics:
         _list(as_json)
         return
     _refuse_contradictions(run, fake, real, target, {"--data": data, "--checkpoint": checkpoint, "--direction": direction})
+    _require_segmenter(run, target, segmenter, labels)
     if direction not in (None, "AtoB", "BtoA"):
         raise UserError(f"--direction must be AtoB or BtoA, not '{direction}'", "leave it out for the direction of training")
     from i2i import evaluate as evaluating
     from i2i.data.locate import paced
 
     asked = _asked(metrics, weights, palette, require, seed, device)
+    asked = replace(asked, segmenter=_segmenter(segmenter, segmenter_values)) if segmenter else asked
     told = paced(messages.say, "looked at", "images")
     if run is not None:
         how: dict[str, Any] = {"data": data, "which": checkpoint, "direction": direction, "say": messages.say}
@@ -88,7 +111,8 @@ def evaluate(
         other = real or target
         assert fake
         assert other
-        report = evaluating.two_folders(fake, other, asked, paired=target is not None, on_progress=told)
+        maps = _labels(labels, palette, void) if labels else None
+        report = evaluating.two_folders(fake, other, asked, paired=target is not None, labels=maps, on_progress=told)
 
     tree = _tree(report, str(run or fake), seed)
     messages.result_json(tree) if as_json else _print(report)
@@ -99,7 +123,7 @@ def evaluate(
     missing = [number.outcome for number in report.numbers if number.outcome.hint]
     for note in dict.fromkeys(f"{outcome.reason}: {outcome.hint}" for outcome in missing):
         messages.say(f"note: {note}")
-    messages.next_command(f"i2i translate {quote(str(run))} FOLDER -o OUT" if run else _again(fake, real, target))
+    messages.next_command(_translating(run) if run else _again(fake, real, target))
 
 
 def _refuse_contradictions(
@@ -113,6 +137,32 @@ def _refuse_contradictions(
     given = [option for option, value in of_a_run.items() if value is not None]
     if run is None and given:
         raise UserError(f"{given[0]} is for a run, and folders are given", examples)
+
+
+def _require_segmenter(run: Path | None, target: Path | None, segmenter: Path | None, labels: Path | None) -> None:
+    """Raise UserError for label maps without someone who looks for their classes, and the other way round."""
+    if labels and (run or not target):
+        raise UserError("--labels goes with --fake and --target", "a run knows its own label maps" if run else "--target DIR")
+    if labels and not segmenter:
+        raise UserError("--labels is for a segmenter, and there is none", "--segmenter FILE.onnx")
+    if segmenter and not run and not labels:
+        raise UserError("a segmenter is compared with label maps, and there are none", "--labels DIR, and --target DIR")
+
+
+def _segmenter(file: Path, values: str) -> "Segmenter":
+    from i2i.segmenter import Segmenter
+
+    return Segmenter(file, values)
+
+
+def _labels(folder: Path, palette: Path | None, void: str) -> "Labels":
+    from i2i.data.labels import read_palette
+    from i2i.evaluate import Labels
+
+    ids = [part.strip() for part in void.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in ids):
+        raise UserError(f"--void takes ids, not '{void}'", "such as --void 0,255")
+    return Labels(folder, read_palette(palette) if palette else None, [int(part) for part in ids])
 
 
 def _asked(
@@ -129,6 +179,12 @@ def _asked(
 
     colours = torch.tensor(read_palette(palette)) if palette else None
     return Asked(names, weights or [], colours, require, seed, choose_device(device))
+
+
+def _translating(run: Path) -> str:
+    from i2i.summary import summary
+
+    return messages.translating(str(run), instances=summary(run)["instances"])
 
 
 def _again(fake: Path | None, real: Path | None, target: Path | None) -> str:
@@ -157,7 +213,7 @@ def _keep(run: Path, tree: dict[str, Any]) -> None:
 def _list(as_json: bool) -> None:
     from i2i.metrics import METRICS
 
-    needs = {name: [metric.kind, *(["weights"] if metric.judge else [])] for name, metric in METRICS.items()}
+    needs = {name: _needs(metric) for name, metric in METRICS.items()}
     if as_json:
         rows = ("better", "least", "summary")
         tree = {name: {key: getattr(metric, key) for key in rows} | {"needs": needs[name]} for name, metric in METRICS.items()}
@@ -169,35 +225,29 @@ def _list(as_json: bool) -> None:
     messages.next_command("i2i evaluate --fake DIR --real DIR --metrics kid,1nn")
 
 
+def _needs(metric: "Metric") -> list[str]:
+    if metric.kind == "segments":
+        return ["labels", "segmenter"]
+    return [metric.kind, *(["weights"] if metric.judge else [])]
+
+
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns as wide as what is in them; a row of two tells something in words, and may be longer."""
-    full = [row for row in rows if len(row) == len(rows[0])]
-    widths = [max(len(row[i]) for row in (full if i else rows)) for i in range(len(rows[0]))]
-    for row in rows:
-        messages.result("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip())
+    for line in tables.columns(rows):
+        messages.result(line)
 
 
 def _tree(report: "Report", fake: str, seed: int) -> dict[str, Any]:
-    """JSON has no infinity: it is the text "inf"; null is a number that is not there, with its reason."""
+    """null is a number that is not there, with its reason."""
     numbers = [asdict(number) for number in report.numbers]
     numbers = [{**{key: part for key, part in tree.items() if key != "outcome"}, **tree["outcome"]} for tree in numbers]
-    return _plain({"evaluated": fake, "seed": seed, "metrics": numbers, "formats": report.formats, "warnings": report.warnings})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "inf" if value > 0 else "-inf" if value < 0 else None
-    return value
+    beside = {"formats": report.formats, "warnings": report.warnings}
+    return messages.strict({"evaluated": fake, "seed": seed, "metrics": numbers, **beside})
 
 
 def _print(report: "Report") -> None:
     for side, word in (("fake", "outputs"), ("real", "real")):
         formats = report.formats[side]
-        messages.result(f"{word}: {sum(formats.values())} images ({', '.join(formats)})")
+        messages.result(f"{word}: {counted(sum(formats.values()), 'image')} ({', '.join(formats)})")
     _table([HEADINGS, *map(_row, report.numbers)])
     for number in report.numbers:
         if number.note:
@@ -210,8 +260,8 @@ def _row(number: "Number") -> tuple[str, ...]:
         return number.name, f"none: {found.reason}"
     n = str(number.n) if number.n == number.n_real else f"{number.n}:{number.n_real}"
     seen = ", ".join(part for part in (number.resize, _file(number), _details(found.details)) if part)
-    compared = _short(found.baseline), str(found.baseline_n or ""), _short(found.at_baseline_n)
-    return number.name, _short(found.value), _short(found.deviation), number.better, n, *compared, seen
+    compared = short(found.baseline), str(found.baseline_n or ""), short(found.at_baseline_n)
+    return number.name, short(found.value), short(found.deviation), number.better, n, *compared, seen
 
 
 def _file(number: "Number") -> str:
@@ -221,8 +271,4 @@ def _file(number: "Number") -> str:
 def _details(details: dict[str, Any]) -> str:
     flat = {key: value for key, value in details.items() if not isinstance(value, dict)}
     flat |= {key: value for group in details.values() if isinstance(group, dict) for key, value in group.items()}
-    return " ".join(f"{key} {_short(value) if isinstance(value, float) else value}" for key, value in flat.items())
-
-
-def _short(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.4g}"
+    return " ".join(f"{key} {short(value) if isinstance(value, float) else value}" for key, value in flat.items())

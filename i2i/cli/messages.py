@@ -1,8 +1,10 @@
 """What commands print: results on stdout, everything else on stderr, names of files exactly as they are."""
 
 import json
+import math
 import os
 import sys
+from shlex import quote
 from typing import Any
 
 from i2i.errors import UserError
@@ -43,7 +45,18 @@ def result(text: str) -> None:
 
 def result_json(value: Any) -> None:
     """Print one JSON document on one line."""
-    result(json.dumps(value))
+    result(json.dumps(strict(value), allow_nan=False))
+
+
+def strict(value: Any) -> Any:
+    """As JSON can hold it, which has no infinity: it is the text "inf"; what is no number is null."""
+    if isinstance(value, dict):
+        return {name: strict(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "inf" if value > 0 else "-inf"
+    return value
 
 
 def fail(error: UserError) -> None:
@@ -56,6 +69,11 @@ def fail(error: UserError) -> None:
 def next_command(command: str) -> None:
     """Every command ends by saying what comes next."""
     say(f"{_coloured('next:', '36')} {command}")
+
+
+def translating(model: str, *, instances: bool) -> str:
+    """The command that translates a folder with a model."""
+    return f"i2i translate {quote(model)} FOLDER -o OUT" + (" --instances DIR" if instances else "")
 
 
 def _line(text: str, stream: Any) -> None:

@@ -51,8 +51,7 @@ class Screen:
         if not steps:
             return "…"
         rate = steps / max(seconds, 1e-9)
-        speed = f"{rate:.1f} steps/s" if rate >= 1 else f"{1 / rate:.1f} s/step"
-        return f"{speed}  {clock((total - done) / rate)} left"
+        return f"{speed(rate)}  {clock((total - done) / rate)} left"
 
     def _losses(self) -> str:
         return "  ".join(f"{name} {value:.3f}" for name, value in self.losses.items())
@@ -76,6 +75,11 @@ class Screen:
             pace=self._pace(done, total),
             losses=self._losses(),
         )
+
+
+def speed(rate: float, unit: str = "step") -> str:
+    """So many a second, or the seconds of each."""
+    return f"{rate:.1f} {unit}s/s" if rate >= 1 else f"{1 / rate:.1f} s/{unit}"
 
 
 def clock(seconds: float) -> str:

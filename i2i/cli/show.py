@@ -1,5 +1,6 @@
 """`i2i show`, `i2i methods` and `i2i config`: what there is."""
 
+from itertools import zip_longest
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,9 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from i2i.cli import messages
+from i2i.cli.screen import clock, speed
+from i2i.cli.tables import columns, filled, short
 
 if TYPE_CHECKING:
     from i2i.config import Config
+
+LABEL = 13
+"""Characters before what is said under a heading."""
 
 
 def methods(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
@@ -59,23 +65,84 @@ def show(
     run: Annotated[Path, typer.Argument(help="The folder of a run.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
-    """Say where a run stands: method, data, progress, the last losses, checkpoints, and what to do next.
+    """Say where a run stands: progress, losses, validation, checkpoints, and what to do next. It may be in training.
 
     Example:
 
         i2i show runs/cyclegan-horse2zebra-001
     """
-    from i2i import runs
+    from i2i.summary import summary
 
-    about = runs.summary(run)
+    about = summary(run)
     if as_json:
         messages.result_json(about)
         return
-    for name, value in about.items():
-        messages.result(f"{name:<12}{_plain(value)}")
-    finished = about["steps"] is not None and about["step"] >= about["steps"]
-    name = quote(str(run))
-    messages.next_command(f"i2i translate {name} FOLDER -o OUT" if finished else f"i2i resume {name}")
+    for name, lines in _sections(about).items():
+        for label, line in zip_longest([name], lines, fillvalue=""):
+            messages.result(f"{label:<{LABEL}}{line}".rstrip())
+    for warning in about["warnings"]:
+        messages.say("warning: {name}: {evidence}; {remedy}".format(**warning))
+    if _is_best_older(about):
+        messages.say("note: the last checkpoint is not the best one; the model of the run is that of the last")
+    messages.next_command(_next(about))
+
+
+def _sections(about: dict[str, Any]) -> dict[str, list[str]]:
+    """What there is to say, line by line, under its heading."""
+    sides = f": {about['x']} -> {about['y']}" if about["x"] and about["y"] else ""
+    of = f" of {about['steps']} ({about['step'] / about['steps']:.0%})" if about["steps"] else ""
+    later = f"; saved at {about['saved']}" if about["saved"] != about["step"] else ""
+    found = {
+        "run": [f"{about['run']}, {about['state']}"],
+        "method": [f"{about['method']} {about['direction'] or ''}{sides}"],
+        "data": [str(about["data"])],
+        "progress": [f"step {about['step']}{of}, epoch {about['epoch']:.2f}{later}"],
+        "time": [_time(about)],
+        "losses": filled((f"{name} {short(value)}" for name, value in about["losses"].items()), LABEL),
+        "rates": filled((f"{name} {short(value)}" for name, value in about["rates"].items()), LABEL),
+        "validation": _validation(about["validation"]),
+        "checkpoints": [f"{name}{_role(name, about)}" for name in about["checkpoints"]],
+        "model": [about["model"] or "none yet"],
+    }
+    return {name: lines for name, lines in ((name, list(lines)) for name, lines in found.items()) if lines}
+
+
+def _time(about: dict[str, Any]) -> str:
+    pace, left = about["seconds_per_step"], about["seconds_left"]
+    parts = [clock(about["seconds"]), speed(1 / pace) if pace else "", f"{clock(left)} left" if left else ""]
+    return ", ".join(part for part in parts if part)
+
+
+def _validation(found: dict[str, Any] | None) -> list[str]:
+    if not found:
+        return []
+    rows = [("metric", "better", "last", "at step", "best", "at step")]
+    for name, metric in found["metrics"].items():
+        last, best = ((short(one["value"]), str(one["step"])) for one in (metric["last"], metric["best"]))
+        rows.append((name, metric["better"], *last, *best))
+    count, by = found["count"], found["best_by"]
+    chosen = [f"the best of {count} {'validation' if count == 1 else 'validations'} is that by {by}"]
+    return [*columns(rows), *(chosen if by in found["metrics"] else [])]
+
+
+def _role(name: str, about: dict[str, Any]) -> str:
+    roles = [role for role in ("best", "last") if about[role] == name]
+    return f" ({' and '.join(roles)})" if roles else ""
+
+
+def _is_best_older(about: dict[str, Any]) -> bool:
+    return about["best"] not in (None, about["last"])
+
+
+def _next(about: dict[str, Any]) -> str:
+    """Translate with what is best, or go on; of a run that is being trained the curves."""
+    run = about["run"]
+    if about["state"] == "running":
+        return f"tensorboard --logdir {quote(f'{run}/tensorboard')}"
+    model = f"{run}/checkpoints/best" if _is_best_older(about) else run
+    if about["state"] == "stopped":
+        return f"i2i resume {quote(run)}"
+    return messages.translating(model, instances=about["instances"])
 
 
 def show_config(config: "Config") -> None:
@@ -88,9 +155,3 @@ def show_config(config: "Config") -> None:
         messages.result(line)
     if config.stages:
         messages.result(dump({STAGES: config.stages}).rstrip())
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return "  ".join(f"{name} {number:.4g}" for name, number in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

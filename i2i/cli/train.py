@@ -125,9 +125,10 @@ def _prepared(config: "Config", *, decode: bool = True) -> "Prepared":
 def _train(folder: Path, prepared: "Prepared") -> None:
     from i2i import runs
     from i2i.cli.screen import Screen
+    from i2i.report.page import showing
 
-    with Screen() as screen:
-        for name, trainer in runs.trainers(folder, prepared, screen):
+    with Screen() as screen, showing(folder, screen.say) as page:
+        for name, trainer in runs.trainers(folder, prepared, screen, page.refresh):
             stage = f"stage '{name}' of " if name else ""
             if trainer.finished:
                 screen.say(f"{stage}'{folder}' is trained to its end: there is nothing to do")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from i2i.cli import messages, progress
-from i2i.errors import Interrupted, NothingDone, UserError
+from i2i.errors import Interrupted, NothingDone, UserError, counted
 
 if TYPE_CHECKING:
     from i2i.items import Record
@@ -229,7 +229,7 @@ def translate(
     from i2i.images import MAX_PIXELS
     from i2i.items import Reading
     from i2i.logbook import Logbook
-    from i2i.masks import FEATHER, Masking
+    from i2i.masks import ALPHA, FEATHER, Masking
 
     width = FEATHER if feather is None else feather
     packing, limit = Packing(quality, compression), max_pixels or MAX_PIXELS
@@ -274,13 +274,13 @@ def translate(
     book = Logbook(log, errors_to, null, shared=shard is not None or watch)
     book.check(jobs, files_from)
     if dry_run:
-        progress.show_plan(jobs, as_json)
+        progress.show_plan(jobs, out, as_json, {"mask": mask not in (None, ALPHA), "instance map": bool(instances)})
         return
 
     from i2i.training.signals import Stop
     from i2i.watch import watched
 
-    with Stop() as stop, progress.Tally(_total(jobs, freeze_norm and not watch), out, as_json) as tally:
+    with Stop() as stop, progress.Tally(_total(jobs, freeze_norm and not watch), out, as_json, watch) as tally:
 
         def work(jobs: Sequence["Job"]) -> Iterator["Record"]:
             doing = {"packing": packing, "reading": reading, "batch": batch, "workers": workers, "book": book, **how}
@@ -289,12 +289,21 @@ def translate(
 
         if watch:
             messages.say(f"waiting for images in {', '.join(map(repr, given))}; Ctrl-C ends it")
-            tally.take(watched(plan, lambda new: work(tally.expecting(new)), lambda: stop.signal != 0 or tally.failed(most)))
+            tally.take(watched(plan, lambda new: tally.expecting(new, work), lambda: stop.signal != 0 or tally.failed(most)))
         else:
             tally.take(work(jobs))
     _end(tally, stop.signal, watch)
     if (model / CONFIG).is_file() and not as_json:  # a run, not a bare model
-        messages.next_command(f"i2i show {shlex.quote(str(model))}")
+        messages.next_command(_next(model))
+
+
+def _next(run: Path) -> str:
+    """Measure a run that has images to measure it on, unless that was done."""
+    from i2i.compare import EVALUATION
+    from i2i.summary import summary
+
+    measured = (run / EVALUATION).exists() or not summary(run)["validation"]
+    return f"i2i {'show' if measured else 'evaluate'} {shlex.quote(str(run))}"
 
 
 def _opened(*how: Any) -> "Translator":
@@ -318,12 +327,12 @@ def _end(tally: progress.Tally, signal: int, watch: bool) -> None:
     left, failed = tally.total - tally.finished, tally.counts["failed"]
     if signal and left:
         raise Interrupted(
-            f"stopped by a signal after {tally.finished} of {tally.total} images; finished ones are whole",
+            f"stopped by a signal after {tally.finished} of {counted(tally.total, 'image')}; finished ones are whole",
             "the same command with --skip-existing goes on",
             signal=signal,
         )
     if left:
-        messages.say(f"stopped after {failed} failed; {left} images were not begun")
+        messages.say(f"stopped after {failed} failed; {counted(left, 'image', 'was')} not begun")
     elif failed and failed == tally.total and not watch:
         raise NothingDone("no image could be translated" if failed > 1 else "the image could not be translated")
     if failed:

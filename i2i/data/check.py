@@ -22,7 +22,7 @@ from i2i.data.settle import agreed
 from i2i.data.sketch import Sketch, sketch
 from i2i.decoders import Header
 from i2i.domain import TOP, Domain, words
-from i2i.errors import UserError
+from i2i.errors import UserError, counted
 
 Kind = Literal["paired", "unpaired"]
 FEW = 10
@@ -395,10 +395,14 @@ def _balance(found: Found, kind: Kind) -> Iterator[Finding]:
     train = found.splits["train"]
     few = len(pairs(train)[0]) if kind == "paired" else min(len(train.a), len(train.b))
     if 0 < few < FEW:
-        yield Finding("warning", f"there are only {few} images to train on", "enough for a trial; results need hundreds")
+        yield Finding(
+            "warning",
+            f"there {'is' if few == 1 else 'are'} only {counted(few, 'image')} to train on",
+            "enough for a trial; results need hundreds",
+        )
     if kind == "unpaired" and max(len(train.a), len(train.b)) > 5 * few:
         do = "an epoch is as long as the larger side, so each image of the smaller one is seen many times"
-        yield Finding("note", f"the sides are unequal: {len(train.a)} images in A, {len(train.b)} in B", do)
+        yield Finding("note", f"the sides are unequal: {counted(len(train.a), 'image')} in A, {len(train.b)} in B", do)
 
 
 def _conversions(looks: Looks) -> Iterator[Finding]:

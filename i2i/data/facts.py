@@ -13,6 +13,7 @@ from i2i.data.settle import agreed
 from i2i.data.sketch import Sketch, alike
 from i2i.decoders import LOSSY
 from i2i.domain import TOP, Domain, words
+from i2i.errors import counted
 
 MOST_CLASSES = 64
 """Fewer values than that in a grey file that keeps them are taken for the ids of classes."""
@@ -57,7 +58,7 @@ class Side:
     def __str__(self) -> str:
         size = f"{self.width}x{self.height}" if self.uniform else f"about {self.width}x{self.height}"
         values = "" if self.full_scale is None else f", values up to {self.top:g}"
-        return f"{self.images} images of {size}, {words(self.dtype, self.channels)}{values}"
+        return f"{counted(self.images, 'image')} of {size}, {words(self.dtype, self.channels)}{values}"
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from i2i.errors import counted
+
 Severity = Literal["error", "warning", "note"]
 Kind = Literal["", "layout", "partners", "faint"]
 """What a plan can mend or knows more about: files in no known layout, pairs that are none, and values far below the full."""
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 EXAMPLES = 3
-MANY = {"is": "are", "has": "have"}
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ def about(severity: Severity, files: Sequence[Path], what: str, do: str, kind: K
     """One finding, where there are such files. `what` is said of one file and begins with a verb."""
     verb, _, rest = what.partition(" ")
     if files:
-        subject = f"1 file {verb}" if len(files) == 1 else f"{len(files)} files {MANY.get(verb, verb.removesuffix('s'))}"
-        yield Finding(severity, f"{subject} {rest}", do, examples(files), len(files), kind)
+        yield Finding(severity, f"{counted(len(files), 'file', verb)} {rest}", do, examples(files), len(files), kind)
 
 
 def examples(files: Sequence[Path]) -> tuple[str, ...]:

@@ -1,7 +1,5 @@
 """From a source on the disk to an array at loading size, each decoded once where memory allows."""
 
-import os
-from pathlib import Path
 from threading import Lock, local
 
 import numpy as np
@@ -12,6 +10,7 @@ from i2i.data.folders import Source
 from i2i.data.transforms import resized
 from i2i.domain import Domain, Palette
 from i2i.images import ImageError, Picture, nearest
+from i2i.memory import free_memory
 
 Array = np.ndarray
 INSTANCES = None
@@ -110,32 +109,3 @@ def _half(array: Array, source: Source) -> Array:
 def cache_budget(settings: DataSettings) -> int:
     """Bytes for decoded images."""
     return free_memory() // 4 if settings.cache_gb is None else int(settings.cache_gb * 1e9)
-
-
-def free_memory() -> int:
-    """Bytes of memory that can be used without swapping, in a container those it may still take; 0 where nothing tells."""
-    left = _left_in_container()
-    return _left_on_machine() if left is None else min(left, _left_on_machine())
-
-
-def _left_on_machine() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 0
-
-
-def _left_in_container() -> int | None:
-    """What a control group (Linux, version 2) leaves of its limit; None where there is none."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = (group / "memory.max").read_text(), (group / "memory.current").read_text()
-        return max(0, int(limit) - int(used))
-    except (OSError, ValueError):  # no group, or a limit of "max"
-        return None

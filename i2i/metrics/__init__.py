@@ -5,15 +5,15 @@ from typing import Literal, NamedTuple
 
 from i2i.errors import UserError, meant
 
-Kind = Literal["pairs", "sets", "palette", "styles"]
+Kind = Literal["pairs", "sets", "palette", "segments", "styles"]
 JudgeName = Literal["features", "features-legacy", "lpips", "lpips-v0.0"]
 
 
 class Metric(NamedTuple):
     """What it compares, which way is better, the fewest images that it says anything of, and what it needs beside them.
 
-    "pairs": each output with its own target; "sets": outputs with real images, each as a set; "styles": the outputs of one
-    input. `judge` is the network that looks.
+    "pairs": each output with its own target; "sets": outputs with real images, each as a set; "segments": what a segmenter
+    sees with label maps; "styles": the outputs of one input. `judge` is the network that looks.
     """
 
     kind: Kind
@@ -33,6 +33,9 @@ METRICS = {
     "lpips-v0.0": Metric("pairs", "lower", 1, "the same in version 0.0, for old papers", "lpips-v0.0", usual=False),
     "palette-accuracy": Metric("palette", "higher", 1, "share of pixels with the right colour of a palette"),
     "palette-miou": Metric("palette", "higher", 1, "mean intersection over union of the palette's colours"),
+    "seg-accuracy": Metric("segments", "higher", 1, "share of pixels in which a segmenter sees the class of the label map"),
+    "seg-class-accuracy": Metric("segments", "higher", 1, "the same for each class, mean over the classes"),
+    "seg-miou": Metric("segments", "higher", 1, "mean intersection over union of those classes (FCN-score of the papers)"),
     "kid": Metric("sets", "lower", 50, "kernel distance, unbiased (Binkowski et al. 2018)", "features"),
     "fid": Metric("sets", "lower", 100, "Frechet distance, clean resize (Parmar et al. 2022)", "features"),
     "fid-legacy": Metric("sets", "lower", 100, "the same with the resize of TensorFlow 1", "features-legacy", usual=False),

@@ -10,10 +10,13 @@ from torch import Tensor, nn
 Version = Literal["0.1", "0.0"]
 BACKBONES = {
     "alex": ("alexnet", (1, 4, 7, 9, 11)),
-    "squeeze": ("squeezenet1_1", (1, 4, 7, 9, 10, 11, 12)),
     "vgg": ("vgg16", (3, 8, 15, 22, 29)),
+    "squeeze": ("squeezenet1_1", (1, 4, 7, 9, 10, 11, 12)),
 }
-"""torchvision's name of each network, and the layers of its `features` whose outputs are compared, in the published order."""
+"""torchvision's name of each network, and the layers of its `features` whose outputs are compared, in their published order.
+
+The networks stand in the order in which they are wanted: alex is the authors' own choice, and vgg what most papers report.
+"""
 SMALLEST = {"alex": 31, "squeeze": 17, "vgg": 16}
 """The sides in pixels from which each network has something left at its last layer."""
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)

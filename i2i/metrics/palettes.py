@@ -1,4 +1,4 @@
-"""Label maps that were painted by a network: every pixel is taken for the nearest colour of the palette."""
+"""Label maps that a network painted, where every pixel is taken for the nearest colour of the palette, or that one saw."""
 
 import torch
 from torch import Tensor
@@ -12,13 +12,19 @@ def nearest(image: Tensor, palette: Tensor) -> Tensor:
 
 
 def confusion(ids: Tensor, true_ids: Tensor, classes: int) -> Tensor:
-    """(classes, classes) int64: how many pixels of class i (row) were painted as class j. Add up over a whole set."""
+    """(classes, classes) int64: how many pixels of class i (row) became class j. Add up over a whole set."""
     return torch.bincount((true_ids * classes + ids).flatten(), minlength=classes**2).view(classes, classes)
 
 
 def accuracy(confused: Tensor) -> float:
     """The share of pixels that are right ("per-pixel accuracy" of the tables of pix2pix and CycleGAN)."""
-    return float(confused.diagonal().sum() / confused.sum())
+    return float(confused.diagonal().sum().double() / confused.sum())
+
+
+def class_accuracy(confused: Tensor) -> float:
+    """The share of each class that is right, and the mean over the classes that there are ("per-class accuracy")."""
+    right, there = confused.diagonal().double(), confused.sum(1)
+    return float((right[there > 0] / there[there > 0]).mean())
 
 
 def mean_iou(confused: Tensor) -> float:

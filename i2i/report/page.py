@@ -6,7 +6,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -15,12 +16,11 @@ from i2i import atomic
 from i2i.config import CONFIG
 from i2i.errors import OutOfResources, UserError
 from i2i.report import pictures, record
+from i2i.training import health
 
 REPORT = "report.html"
 SHARE = 0.02
 """The most of a run's time that its page may take while it trains."""
-Warnings = Sequence[tuple[str, str, str]]
-"""Of each thing that is wrong with a run: its name, how it is seen, and a remedy."""
 
 
 class Page:
@@ -31,25 +31,32 @@ class Page:
         self.cache = pictures.Cache()
         self.due = 0.0
 
-    def refresh(self, warnings: Warnings | None = None, best_by: str | None = None, *, last: bool = False) -> None:
+    def refresh(self, *, last: bool = False) -> None:
         """Write it again, unless that was done a moment ago; `last` always does. Training never ends for want of a page."""
         start = time.monotonic()
         if start < self.due and not last:
             return
         try:
-            write(self.run, warnings, best_by, self.cache)
+            write(self.run, self.cache)
         except (OSError, OutOfResources, UserError) as error:
             self.say(f"warning: {self.run / REPORT} could not be written: {error}")
         now = time.monotonic()
         self.due = now + (now - start) / SHARE
 
 
-def write(run: Path, warnings: Warnings | None = None, best_by: str | None = None, cache: pictures.Cache | None = None) -> Path:
-    """Write the page of a run from what lies in its folder. Raises UserError where that is no run.
+@contextmanager
+def showing(run: Path, say: Callable[[str], None]) -> Iterator[Page]:
+    """The page of a run that trains within the block; however that ends, the page tells."""
+    page = Page(run, say)
+    try:
+        yield page
+    finally:
+        page.refresh(last=True)
 
-    warnings: what is wrong with it; None where nobody has looked.
-    """
-    found = record.read(run, best_by)
+
+def write(run: Path, cache: pictures.Cache | None = None) -> Path:
+    """Write the page of a run from what lies in its folder. Raises UserError where that is no run."""
+    found = record.read(run)
     verdict = record.verdict(found)
     best = verdict["best"]
     about = record.about(found)
@@ -57,7 +64,7 @@ def write(run: Path, warnings: Warnings | None = None, best_by: str | None = Non
         "about": about,
         "pictures": pictures.read(run, [best["step"]] if best else [], cache),
         "verdict": verdict,
-        "warnings": warnings,
+        "warnings": health.of_run(found.rows, found.config),
         "evaluation": record.evaluation(found),
         "charts": record.charts(found),
         "settings": record.settings(found),

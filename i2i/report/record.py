@@ -11,17 +11,16 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-import safetensors
 from pydantic import ValidationError
 
-from i2i.config import CONFIG, SECTIONS, STAGES, Tree, dump_value, flat, from_file
+from i2i.config import CONFIG, SECTIONS, STAGES, Tree, dump_value, flat
 from i2i.domain import Domain
-from i2i.errors import UserError
 from i2i.methods import METHODS
 from i2i.metrics import METRICS
 from i2i.report.curves import curve, names
-from i2i.training import log
-from i2i.training.best import best, waited
+from i2i.summary import best_by
+from i2i.training import folder
+from i2i.training.best import best_of, waits
 
 EVALUATION = "evaluation.json"
 SOURCES = "sources"
@@ -47,7 +46,7 @@ class Record:
     def finished(self) -> bool:
         """Whether the log has come to its end, or to that of the patience that the run was given."""
         steps, patience = self.rows[-1].get("steps") if self.rows else None, _train(self.config).get("patience")
-        tired = patience is not None and self.best_by in METRICS and waited(self.rows, self.best_by) >= patience
+        tired = patience is not None and self.best_by in METRICS and waits(self.rows, self.best_by) >= patience
         return bool(steps and self.step >= steps) or tired
 
     def best(self) -> dict[str, Any] | None:
@@ -57,7 +56,7 @@ class Record:
         values = {row["step"]: row[name] for row in self.rows if name in row}
         if kept is not None:
             return {"step": kept, "value": values.get(kept), "kept": True}
-        found = best(self.rows, self.best_by) if self.best_by in METRICS else None
+        found = best_of(self.rows, self.best_by) if self.best_by in METRICS else None
         return {"step": found[0], "value": found[1], "kept": False} if found else None
 
     def last(self) -> dict[str, Any] | None:
@@ -66,16 +65,11 @@ class Record:
         return next(({"step": row["step"], "value": row[name]} for row in reversed(self.rows) if name in row), None)
 
 
-def read(run: Path, best_by: str | None = None) -> Record:
+def read(run: Path) -> Record:
     """Raises UserError where the folder is no run."""
-    if not (run / CONFIG).is_file():
-        raise UserError(f"'{run}' is not a run: it has no {CONFIG}", "runs lie in runs/, one folder each")
-    config = from_file(run / CONFIG).tree
-    rows = log.rows(run / log.METRICS) if (run / log.METRICS).is_file() else []
-    rows = [_numbers(row) for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)]
-    row = METHODS.get(str(config.get("method")))
-    usual = "ssim" if row and row.data == "paired" else "swd"
-    return Record(run, config, rows, best_by or _train(config).get("best_by") or usual)
+    config = folder.settings(run).tree
+    rows = [_numbers(row) for row in folder.log(run) if isinstance(row, dict) and isinstance(row.get("step"), int)]
+    return Record(run, config, rows, best_by(config))
 
 
 def _numbers(row: Row) -> dict[str, Any]:
@@ -214,9 +208,5 @@ def _words(domain: Any) -> str | None:
 
 def _fingerprint(run: Path) -> dict[str, Any] | None:
     """How many images there are and a hash of their names, as the model of the run says; None before it was saved."""
-    try:
-        with safetensors.safe_open(run / "model.safetensors", "numpy") as file:
-            found = json.loads((file.metadata() or {}).get("i2i", "{}")).get("data")
-    except (OSError, ValueError, AttributeError, safetensors.SafetensorError):
-        return None
+    found = folder.about(run / folder.MODEL).get("data")
     return found if isinstance(found, dict) else None

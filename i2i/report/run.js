@@ -335,7 +335,6 @@ function said() {
 }
 
 function health() {
-  if (!DATA.warnings) return null;
   if (!DATA.warnings.length) return h("p", { className: "fine" }, "✓ Nothing in the log looks wrong.");
   return h("ul", { className: "warnings", "aria-label": "Warnings" }, DATA.warnings.map(([name, evidence, remedy]) =>
     h("li", {}, h("strong", {}, name), ` ${evidence} `, h("span", { className: "soft" }, remedy))));

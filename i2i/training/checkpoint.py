@@ -15,9 +15,7 @@ from torch import Tensor
 
 from i2i import atomic
 from i2i.errors import UserError
-
-MODEL, TRAINER = "model.safetensors", "trainer.pt"
-LAST, BEST = "last", "best"
+from i2i.training.folder import BEST, LAST, MODEL, TRAINER
 
 
 def save(run: Path, step: int, weights: Mapping[str, Tensor], trainer: dict[str, Any], about: dict[str, Any]) -> Path:

@@ -3,10 +3,11 @@
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from statistics import median
 from typing import Any, NamedTuple
 
-from i2i.config import Config
+from i2i.config import Config, Tree, merged
 from i2i.training.best import best_of
 
 Row = Mapping[str, Any]
@@ -67,6 +68,27 @@ def examine(rows: Sequence[Row], config: Config) -> list[Ailment]:
     begins = _begins(rows, config)
     lines = [row for row in rows if row["step"] > begins and any(name.startswith("lr/") for name in row)]
     return [*_of_training(lines, config), *_of_outputs(_validations(rows, begins), config), *_gap(rows, begins, config)]
+
+
+def of_run(rows: Sequence[Row], saved: Tree) -> list[Ailment]:
+    """What ails a run, by all lines of its log and its saved settings as plain values; of one in stages, the stage it is in."""
+    first, number = 0, 0
+    for i, (row, after) in enumerate(pairwise(rows), 1):
+        if after.get("epoch", 0) < row.get("epoch", 0):  # each stage counts its own
+            first, number = i, number + 1
+    stages = list((saved.get("stages") or {}).values()) or [{}]
+    config: Any = _Settings(merged(saved, stages[min(number, len(stages) - 1)]))
+    return examine(rows[first:], config)
+
+
+class _Settings(dict):
+    """Plain values that read like a `Config`, for which torch would have to be imported."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise AttributeError(name)
+        value = self[name]
+        return _Settings(value) if isinstance(value, dict) else value
 
 
 def _begins(rows: Sequence[Row], config: Config) -> float:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from i2i import atomic
+from i2i.training.folder import METRICS, rows
 from i2i.training.update import require_finite
 
-METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
+TENSORBOARD = "tensorboard"
 
 
 class Journal:
@@ -117,17 +118,6 @@ class Board:
         for event in (*first, *events):
             writer.write(Event(wall_time=time.time(), **event).SerializeToString())
         _append(self.path, buffer.getvalue())
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`. A last line that a kill cut short is left out."""
-    found = []
-    for line in path.read_text("utf-8", "replace").splitlines():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return found
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -1,9 +1,8 @@
-"""How the C library keeps memory on the CPU, how much of it this process has taken, and whether it has run out."""
+"""How the C library keeps memory on the CPU, and whether it has run out."""
 
 import contextlib
 import ctypes
 import sys
-from pathlib import Path
 
 import torch
 
@@ -29,28 +28,6 @@ def give_back_freed_memory() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def forget_peak() -> None:
-    """Let `peak` count from now on, where the system can. Linux: proc(5), /proc/pid/clear_refs."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak() -> int:
-    """The most bytes of memory that this process has held; 0 where nothing tells."""
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
 
 
 def is_about_memory(error: Exception) -> bool:

@@ -13,13 +13,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from i2i import atomic, images
+from i2i import atomic
 from i2i.config import Config, TrainSettings
 from i2i.data import loader
 from i2i.data.loader import batches, collate
 from i2i.data.samples import FixedSamples, Samples
 from i2i.errors import Diverged, Interrupted, UserError
-from i2i.images import Picture
 from i2i.method import Batch, Method
 from i2i.training import checkpoint, sheets
 from i2i.training.average import Average
@@ -103,11 +102,13 @@ class Trainer:
         watcher: Watcher,
         stage: Stage,
         validation: Validation | None = None,
+        refresh: Callable[[], None] = lambda: None,
     ):
+        """`refresh` brings up to date what shows the run to people."""
         self.method, self.samples, self.fixed = method.to(precision.device), samples, fixed
         self.config, self.settings, self.folder, self.about = config, config.train, folder, about
         self.precision, self.ranks, self.workers, self.watcher, self.stage = precision, ranks, workers, watcher, stage
-        self.validation = validation
+        self.validation, self.refresh = validation, refresh
         self.update = Updater(
             method,
             lr=config.train.lr,
@@ -189,7 +190,7 @@ class Trainer:
             self.watcher.step(self.done, self.stage.whole, self.epoch, losses)
             if self._is_due(settings.sample_every):
                 self._show()
-                self._warn()
+                self._look()
             better = spent = False
             if self._is_due(settings.validate_every):
                 better = self._validate()
@@ -247,12 +248,13 @@ class Trainer:
         epoch, seconds, waited = round(self.epoch, 4), round(self.seconds, 3), round(self.waited, 3)
         return {"step": self.done, "steps": self.stage.whole, "epoch": epoch, "seconds": seconds, "waited": waited}
 
-    def _warn(self) -> None:
+    def _look(self) -> None:
         """Say what ails the stage, each thing once."""
         for ailment in examine([row for row in self.journal.rows if row["step"] > self.stage.first], self.config):
             if ailment.name not in self.warned:
                 self.warned.add(ailment.name)
                 self.watcher.say(f"warning: {ailment}")
+        self.refresh()
 
     def _rates(self) -> dict[str, float]:
         return {player: optimizer.param_groups[0]["lr"] for player, optimizer in self.update.optimizers.items()}
@@ -268,9 +270,8 @@ class Trainer:
             count = min(self.settings.samples, len(self.fixed))
             for number in range(count):  # from everywhere: neighbours are often alike
                 shown.append(self.method.sheet(self._floats(collate([self.fixed[number * len(self.fixed) // count]]))))
-        picture = sheets.draw(sheets.cat(shown))
         (self.folder / "samples").mkdir(exist_ok=True)
-        images.write(self.folder / "samples" / f"step-{self.done:09d}.png", Picture(picture))
+        picture = sheets.write(self.folder / "samples" / f"step-{self.done:09d}.png", sheets.cat(shown))
         self.journal.sheet(picture, self.done)
 
     @torch.no_grad()
@@ -288,7 +289,7 @@ class Trainer:
         values = "  ".join(f"{name[4:]} {value:.4g}" for name, value in found.items() if name.startswith("val/"))
         beside = "" if top is None else "  (the best so far)" if better else f"  (best: step {top[0]})"
         self.watcher.say(f"validation of step {self.done}: {values}{beside}")
-        self._warn()
+        self._look()
         return better
 
     @property

@@ -9,8 +9,8 @@ import pytest
 from i2i import cli
 from i2i.errors import Diverged, Interrupted, NothingDone, OutOfResources, UserError
 
-COMMANDS = ["train", "resume", "translate", "evaluate", "import", "export", "show", "methods", "config", "data check",
-            "data list", "plan", "report", "doctor"]  # fmt: skip
+COMMANDS = ["train", "resume", "translate", "evaluate", "import", "export", "show", "compare", "methods", "config",
+            "data check", "data list", "plan", "report", "doctor"]  # fmt: skip
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess:
@@ -87,6 +87,8 @@ def test_the_version_is_printed(i2i):
         ("train pix2pix --data horse2zebr", "no known set is called 'horse2zebr'", "did you mean horse2zebra"),
         ("resume nowhere", "'nowhere' is not a run", "runs lie in runs/"),
         ("show nowhere", "'nowhere' is not a run", "runs lie in runs/"),
+        ("compare nowhere", "'nowhere' is not a run", "runs lie in runs/"),
+        ("compare nowhere --sort smim", "there is no metric 'smim'", "did you mean 'ssim'?"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_a_hint_on_stderr_with_status_2(i2i, words, error, hint, tmp_path, monkeypatch):

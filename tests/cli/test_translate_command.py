@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from i2i import cli, images, models, watch
+from i2i.cli import translate as translate_command
 from i2i.config import Layer
-from i2i.errors import OutOfResources
+from i2i.errors import OutOfResources, UserError
 from i2i.images import Picture
 from i2i.method import Accepts
 from i2i.methods.cyclegan import CycleGAN
@@ -216,8 +217,75 @@ def test_a_dry_run_shows_which_becomes_which(i2i):
         "in/sub/c.png -> out/sub/c.png",
     ]
     assert not Path("out").exists()
-    first = json.loads(i2i("in", "-o", "out", "--dry-run", "--json").out.splitlines()[0])
-    assert first == {"input": "in/a.jpg", "output": "out/a.jpg.png", "status": "planned", "annotations": []}
+    first, _, _, last = map(json.loads, i2i("in", "-o", "out", "--dry-run", "--json").out.splitlines())
+    said = ["the name keeps the suffix of the input, since another input has the same name without it"]
+    planned = {"input": "in/a.jpg", "output": "out/a.jpg.png", "status": "planned"}
+    assert first == {**planned, "lacks": [], "notes": said, "annotations": []}
+    assert last == {"summary": {"total": 3, "planned": 3, "skipped": 0, "failing": 0, "output": "out"}}
+
+
+def test_two_names_that_differ_in_the_suffix_only_are_told_in_a_note(i2i):
+    good("in/a.bmp", "in/a.png", "in/c.png")
+    note = "note: the name keeps the suffix of the input, since another input has the same name without it"
+    assert note in i2i("in", "-o", "out", "--dry-run").err
+    assert f"{note} (2 images, such as 'in/a.bmp')" in i2i("in", "-o", "out").err
+    assert note not in i2i("in", "-o", "new", "--name", "{index}{ext}").err
+
+
+def test_a_dry_run_looks_whether_masks_are_there(i2i):
+    good("in/a.png", "in/b.png", "masks/a.png")
+    ended = i2i("in", "-o", "out", "--mask", "masks", "--dry-run")
+    assert ended.out.splitlines() == ["in/a.png -> out/a.png", "in/b.png -> out/b.png (would fail: it has no mask)"]
+    assert ended.err == "dry run: nothing was written; 1 of 2 images would be translated, 1 would fail\n"
+    *records, last = map(json.loads, i2i("in", "-o", "out", "--mask", "masks", "--dry-run", "--json").out.splitlines())
+    assert [record["lacks"] for record in records] == [[], ["mask"]]
+    assert last["summary"]["failing"] == 1
+    assert "would fail" not in i2i("in", "-o", "out", "--mask", "alpha", "--dry-run").err
+
+
+def test_one_image_is_one_image(i2i):
+    good("in/a.png")
+    assert i2i("in", "-o", "out", "--dry-run").err == "dry run: nothing was written; 1 of 1 image would be translated\n"
+    i2i("in", "-o", "out")
+    assert i2i("in", "-o", "out").err.startswith("error: the output 'out/a.png' exists already\n")
+
+
+@pytest.mark.parametrize("name", ["x.xyz", "x.jpgg", "sub/x.Tif8"])
+def test_an_unknown_kind_of_file_is_not_taken_for_a_folder(i2i, name):
+    good("in/a.png", "in/b.png")
+    ended = i2i("in/a.png", "-o", name)
+    assert (ended.status, ended.err.splitlines()[0]) == (2, f"error: '{name}' is no name of an image that can be written")
+    assert "a folder must be there already" in ended.err
+    assert i2i("in", "-o", name, "--dry-run").status == 0  # of a folder comes a folder
+    Path(name).mkdir(parents=True)
+    assert i2i("in/a.png", "-o", name).status == 0
+    assert (Path(name) / "a.png").exists()
+
+
+@pytest.mark.parametrize("name", ["out", "out-1.5", "out.2024-05", "v.1"])
+def test_what_does_not_look_like_a_kind_of_file_is_a_folder(i2i, name):
+    good("in/a.png")
+    assert i2i("in/a.png", "-o", name).status == 0
+
+
+def test_inputs_far_larger_than_in_training_get_one_note_for_all(i2i):
+    large = np.zeros((573, 580, 3), np.uint8)  # the model's own size is 286 by default
+    for name in ("in/a.png", "in/b.png"):
+        Path("in").mkdir(exist_ok=True)
+        images.write(Path(name), Picture(large))
+    images.write(Path("in/c.png"), Picture(large[1:]))
+    said = [line for line in i2i("in", "-o", "out").err.splitlines() if line.startswith("note")]
+    assert len(said) == 1
+    assert said[0].startswith("note: over 2 times as large as in training, where images were resized to 286 pixels: ")
+    assert said[0].endswith("(2 images, such as 'in/a.png')")
+
+
+def test_a_damaged_model_is_refused_with_what_to_do(i2i):
+    good("in/a.png")
+    Path("cut.safetensors").write_bytes(b"a page that says: not found, in more than eight bytes")
+    with pytest.raises(UserError, match="cannot read the model") as error:
+        models.open_model(Path("cut.safetensors"), torch.device("cpu"))
+    assert "copy it again" in error.value.hint
 
 
 def test_quiet_prints_errors_only(i2i):
@@ -519,3 +587,29 @@ def test_watching_translates_what_comes_until_it_is_interrupted(i2i, monkeypatch
     assert rounds[1:4] == [["a.png"]] * 3
     assert "waiting for images in 'in'" in ended.err
     assert len(Path("log.jsonl").read_text().splitlines()) == (3 if status else 2)
+
+
+def test_waiting_is_no_work_and_does_not_slow_the_rate(i2i, monkeypatch):
+    good("in/a.png")
+    rounds = []
+
+    def next_round(stopped):
+        rounds.append(1)
+        time.sleep(0.3)
+        if len(rounds) == 6:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(watch, "pause", next_round)
+    ended = i2i("in", "-o", "out", "--watch", "--json")
+    sums = json.loads(ended.out.splitlines()[-1])["summary"]
+    assert sums["seconds"] > 1.8
+    assert sums["images_per_s"] > 1 / 1.5  # of the time in which it worked
+
+
+def test_after_a_translation_a_run_is_measured_if_it_can_be_and_was_not(run_folder, monkeypatch):
+    line = {"step": 1, "seconds": 1}
+    plain, validated = run_folder("plain", [line]), run_folder("validated", [{**line, "val/ssim": 0.5}])
+    assert translate_command._next(plain) == f"i2i show {plain}"
+    assert translate_command._next(validated) == f"i2i evaluate {validated}"
+    (validated / "evaluation.json").write_text("{}")
+    assert translate_command._next(validated) == f"i2i show {validated}"
