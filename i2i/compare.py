@@ -2,19 +2,17 @@
 
 import json
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from i2i.config import CONFIG, SECTIONS, STAGES, DataSettings, TrainSettings, Tree, flat
+from i2i.config import CONFIG, SECTIONS, STAGES, Tree, completed, flat
 from i2i.data.folders import natural
 from i2i.summary import summary
 from i2i.training import folder
 from i2i.training.best import badness
 
-EVALUATION = "evaluation.json"
-"""What `i2i evaluate RUN` leaves in a run: what its --json prints."""
 APART = ("data.source", "data.x", "data.y")
 """Settings that are told in another place."""
 
@@ -54,7 +52,7 @@ def compare(runs: Sequence[Path], by: str | None = None) -> Compared:
     kinds = list(dict.fromkeys(tuple(exam.values()) for exam in exams))
     numbers = [1 + kinds.index(tuple(exam.values())) for exam in exams]
     why = [name for name in exams[0] if len({exam[name] for exam in exams}) > 1]
-    return Compared(about, _differing(trees), numbers, why, [_evaluation(place) for place in places])
+    return Compared(about, _differing(trees), numbers, why, [folder.evaluation(place) or {} for place in places])
 
 
 def best_of(run: Mapping[str, Any], metric: str) -> dict[str, Any] | None:
@@ -75,9 +73,9 @@ def winners(metric: str, values: Sequence[float | None], groups: Sequence[Hashab
 
 def _exam(run: Path, tree: Tree) -> dict[str, Hashable]:
     """What has to be the same for two validations to compare, by the words for it."""
-    data, train = (_completed(tree, name) for name in ("data", "train"))
-    names = folder.checkpoints(run)
-    seen = folder.about(run / "checkpoints" / names[-1] / folder.MODEL) if names else {}
+    data, train = completed(tree)["data"], completed(tree)["train"]
+    saved = folder.checkpoints(run)
+    seen = folder.about(saved[-1] / folder.MODEL) if saved else {}
     return {
         "the data": data["source"],
         "its images": json.dumps(seen.get("data")),
@@ -88,19 +86,10 @@ def _exam(run: Path, tree: Tree) -> dict[str, Hashable]:
     }
 
 
-def _completed(tree: Tree, section: str) -> Tree:
-    """A section in which the settings that came after its version have their defaults."""
-    kinds: dict[str, Callable[[], Any]] = {"data": DataSettings, "train": TrainSettings}
-    usual = kinds[section]().model_dump(mode="json") if section in kinds else {}
-    return usual | (tree.get(section) or {})
-
-
 def _differing(trees: Sequence[Tree]) -> dict[str, list[Any]]:
     """The settings of which two runs have another value; of those that only some methods have, two runs of one method."""
-    whole = [{name: _completed(tree, name) for name in SECTIONS} for tree in trees]
-    each = [
-        flat(one | ({STAGES: stages} if (stages := tree.get(STAGES)) else {})) for one, tree in zip(whole, trees, strict=True)
-    ]
+    whole = [completed(tree) for tree in trees]
+    each = [flat({name: tree[name] for name in (*SECTIONS, STAGES) if tree.get(name)}) for tree in whole]
     methods = [tree["method"] for tree in trees]
     table = {key: [one.get(key) for one in each] for key in dict.fromkeys(key for one in each for key in one)}
     told = {key: values for key, values in table.items() if not any(key == a or key.startswith(f"{a}.") for a in APART)}
@@ -118,11 +107,3 @@ def _weights(run: Path) -> int | None:
     tensors = folder.header(run / folder.MODEL)
     shapes = [about["shape"] for name, about in tensors.items() if name != "__metadata__"]
     return sum(map(math.prod, shapes)) or None
-
-
-def _evaluation(run: Path) -> dict[str, Any]:
-    try:
-        tree = json.loads((run / EVALUATION).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return tree if isinstance(tree, dict) and isinstance(tree.get("metrics"), list) else {}

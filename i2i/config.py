@@ -334,6 +334,12 @@ def merged(below: Tree, above: Tree) -> Tree:
     return tree
 
 
+def completed(saved: Tree) -> Tree:
+    """A saved tree in which settings that came after its version have their defaults; not those of models, which need torch."""
+    usual = {"model": {}, "data": DataSettings().model_dump(mode="json"), "train": TrainSettings().model_dump(mode="json")}
+    return merged(usual, {key: value for key, value in saved.items() if value is not None})
+
+
 def _in_full(above: Tree, below: Tree, usual: Tree) -> Tree:
     """`above` with words that stand for groups written out: `gan: hinge` over a group with a kind is `gan: {kind: hinge}`.
 

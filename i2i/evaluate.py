@@ -31,7 +31,7 @@ from i2i.runs import saved_config
 from i2i.scores import PROTOCOL, Asked, Report, Shot, score
 from i2i.segmenter import VOID, Seen
 from i2i.styles import drawn, has_styles
-from i2i.training import checkpoint
+from i2i.training.folder import BEST, checkpoints, step_of
 from i2i.translate import Direction, Translator
 
 Progress = Callable[[int, int], None]
@@ -169,13 +169,13 @@ def _weights(run: Path, which: str | None) -> Path:
     """The run itself, whose model `translate` uses, or one of its checkpoints."""
     if which is None:
         return run
-    saved = checkpoint.steps(run)
-    known = f"{quote(str(run))} has the steps {', '.join(str(checkpoint.step_of(f)) for f in saved)}" if saved else None
+    saved = checkpoints(run)
+    known = f"{quote(str(run))} has the steps {', '.join(str(step_of(f)) for f in saved)}" if saved else None
     if which == "last" and saved:
         return saved[-1]
-    if which == "best" and (best := run / "checkpoints" / checkpoint.BEST).exists():
+    if which == "best" and (best := run / "checkpoints" / BEST).exists():
         return best
-    named = [folder for folder in saved if which.isdecimal() and checkpoint.step_of(folder) == int(which)]
+    named = [found for found in saved if which.isdecimal() and step_of(found) == int(which)]
     if named:
         return named[0]
     raise UserError(f"'{run}' has no checkpoint '{which}'", known or "leave --checkpoint out")

@@ -23,7 +23,7 @@ from i2i.method import Method
 from i2i.models import build, configure, method_class, starting_weights
 from i2i.prepare import Prepared
 from i2i.training import checkpoint, ranks
-from i2i.training.folder import settings
+from i2i.training.folder import settings, step_of
 from i2i.training.precision import choose_device, choose_precision
 from i2i.training.trainer import Stage, Trainer, Watcher, length
 from i2i.validation import Validation
@@ -93,7 +93,8 @@ def trainer(
     seen, unseen = (_fixed(sides, config, reader) if sides else None for sides in (prepared.train, prepared.held_out))
     assert seen
     validation = Validation(config, unseen, seen, precision) if unseen and config.train.validate_every else None
-    about = {"config": config.tree(), "made_with": made_with(), "data": fingerprint(prepared.train)}
+    held_out = fingerprint(prepared.held_out) if prepared.held_out else None
+    about = {"config": config.tree(), "made_with": made_with(), "data": fingerprint(prepared.train), "held_out": held_out}
     workers = config.data.workers
     if workers is None:
         workers = 0 if device.type == "cpu" else min(4, (os.cpu_count() or 2) - 1)
@@ -137,9 +138,9 @@ def _start(method: Method, config: Config, folder: Path, stage: Stage, watcher: 
     if stage.first == 0 and (folder / START).exists():
         method.load_state_dict(checkpoint.load_weights(folder / START)[0], strict=False)
     last = checkpoint.latest(folder)
-    if stage.first and (last is None or checkpoint.step_of(last) < stage.first):
+    if stage.first and (last is None or step_of(last) < stage.first):
         raise UserError(f"'{folder}' has no checkpoint of step {stage.first}, where this stage starts", "resume it")
-    if stage.first and last and checkpoint.step_of(last) == stage.first:
+    if stage.first and last and step_of(last) == stage.first:
         weights, said = starting_weights(config, last)
         watcher.say(said)
         method.load_state_dict(weights, strict=False)

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from i2i import atomic
-from i2i.config import Tree
+from i2i.config import Tree, completed
 from i2i.domain import Domain
 from i2i.methods import METHODS
 from i2i.metrics import METRICS
@@ -24,29 +26,35 @@ def summary(run: Path) -> dict[str, Any]:
 
     `step` is the last one that is known of, `saved` the one that `i2i resume` goes on from. Raises UserError for no run.
     """
-    tree, log = folder.settings(run).tree, folder.log(run)
-    data, losses = tree.get("data") or {}, [row for row in log if not is_validation(row)]
+    return of(run, folder.settings(run).tree, folder.log(run))
+
+
+def of(run: Path, settings: Tree, log: Sequence[Row]) -> dict[str, Any]:
+    """The same of a run whose saved settings and log are at hand."""
+    tree = completed(settings)
+    data, losses = tree["data"], [row for row in log if not is_validation(row)]
     saved = _Saved.of(run, tree)
-    progress, names = _progress(saved, tree, log), folder.checkpoints(run)
+    progress, names = _progress(saved, tree, log), [checkpoint.name for checkpoint in folder.checkpoints(run)]
     row = losses[-1] if losses else {}
     return {
         "run": str(run),
         "state": _state(run, tree, log, progress),
         "method": tree["method"],
-        "data": data.get("source"),
-        "direction": data.get("direction"),
-        "x": _domain(data.get("x")),
-        "y": _domain(data.get("y")),
-        "instances": bool((data.get("x") or {}).get("instances")),
+        "data": data["source"],
+        "direction": data["direction"],
+        "x": _domain(data["x"]),
+        "y": _domain(data["y"]),
+        "instances": bool((data["x"] or {}).get("instances")),
         **progress,
         "losses": {name: value for name, value in row.items() if "/" in name and not name.startswith("lr/")},
         "rates": {name.removeprefix("lr/"): value for name, value in row.items() if name.startswith("lr/")},
+        "best_by": _best_by(tree),
         "validation": _validation(tree, log, saved),
         "checkpoints": names,
         "last": names[-1] if names else None,
         "best": folder.pointed_at(run, "best"),
         "model": str(run / folder.MODEL) if (run / folder.MODEL).exists() else None,
-        "warnings": [ailment._asdict() for ailment in health.of_run(log, tree)],
+        "warnings": [ailment._asdict() for ailment in health.of_run(log, settings)],
     }
 
 
@@ -54,11 +62,10 @@ def is_validation(row: Row) -> bool:
     return any(name.startswith("val/") for name in row)
 
 
-def best_by(tree: Tree) -> str:
-    """The metric by which the best checkpoint of a run is kept, as `validation.best_by` settles it, which needs torch."""
-    train, usual = tree.get("train") or {}, "ssim" if _paired(tree) else "swd"
-    measured = train.get("metrics") or [usual]
-    return train.get("best_by") or (usual if usual in measured else measured[0])
+def _best_by(tree: Tree) -> str | None:
+    """The metric by which the best checkpoint is kept."""
+    train = tree["train"]
+    return best.chosen_by(tree["method"], train["metrics"], train["best_by"]) if tree["method"] in METHODS else None
 
 
 def _paired(tree: Tree) -> bool:
@@ -75,7 +82,7 @@ def _validation(tree: Tree, log: Sequence[Row], saved: "_Saved") -> dict[str, An
         for name in names
         if name in METRICS and (top := best.best_of(rows, name))
     }
-    return {"best_by": best_by(tree), "count": len(rows), "metrics": found} if found else None
+    return {"count": len(rows), "metrics": found} if found else None
 
 
 def _at(found: tuple[int, float]) -> dict[str, float]:
@@ -83,7 +90,10 @@ def _at(found: tuple[int, float]) -> dict[str, float]:
 
 
 def _domain(tree: Any) -> str | None:
-    return str(Domain(**tree)) if isinstance(tree, dict) else None
+    try:
+        return str(Domain.model_validate(tree)) if tree else None
+    except ValidationError:
+        return None
 
 
 # Progress
@@ -99,21 +109,21 @@ class _Saved:
 
     @classmethod
     def of(cls, run: Path, tree: Tree) -> "_Saved":
-        names = folder.checkpoints(run)
-        if not names:
+        checkpoints = folder.checkpoints(run)
+        if not checkpoints:
             return cls()
-        at = run / "checkpoints" / names[-1]
+        at = checkpoints[-1]
         seen = folder.about(at / folder.MODEL).get("data") or {}
         counts = seen.get("x", 0), seen.get("y", 0)
-        return cls(folder.step_of(names[-1]), counts[0] if _paired(tree) else max(counts), folder.trainer_numbers(at))
+        return cls(folder.step_of(at), counts[0] if _paired(tree) else max(counts), folder.trainer_numbers(at))
 
     def stages(self, tree: Tree) -> Iterator[tuple[int, int, int]]:
         """The first step of each stage, the one behind its last, and its samples a step."""
-        train, ranks, first = tree.get("train") or {}, self.state.get("ranks", 1), 0
+        train, ranks, first = tree["train"], self.state.get("ranks", 1), 0
         for stage in (tree.get("stages") or {"": {}}).values():
             own = {**train, **(stage.get("train") or {})}
-            each = own.get("batch", 1) * ranks
-            steps = own.get("steps") or math.ceil((own.get("epochs") or 0) * self.samples / each)
+            each = own["batch"] * ranks
+            steps = own["steps"] or math.ceil((own["epochs"] or 0) * self.samples / each)
             yield first, first + steps, each
             first += steps
 
@@ -134,7 +144,7 @@ def _progress(saved: _Saved, tree: Tree, log: Sequence[Row]) -> dict[str, Any]:
     if ahead and "seconds" in saved.state:
         clocks[saved.start(tree, saved.step)] = saved.state["seconds"]
     step, seconds = max(saved.step, row.get("step", 0)), sum(clocks.values())
-    whole = None if tree.get("stages") else (tree.get("train") or {}).get("steps")
+    whole = None if tree.get("stages") else tree["train"]["steps"]
     steps = whole or row.get("steps") or max(end for _, end, _ in saved.stages(tree)) or None
     pace = _pace([line for line in log if saved.start(tree, line["step"]) == saved.start(tree, step)]) or (
         seconds / step if seconds else None
@@ -161,7 +171,7 @@ def _state(run: Path, tree: Tree, log: Sequence[Row], progress: Mapping[str, Any
     """running, stopped or finished; a run whose patience has ended is finished too."""
     if atomic.is_locked(run / folder.LOCK):
         return "running"
-    metric, patience = best_by(tree), (tree.get("train") or {}).get("patience")
+    metric, patience = _best_by(tree), tree["train"]["patience"]
     ended = progress["steps"] is not None and progress["saved"] >= progress["steps"]
-    ended |= patience is not None and metric in METRICS and best.waits(log, metric) >= patience
+    ended |= patience is not None and metric is not None and best.waits(log, metric) >= patience
     return "finished" if ended else "stopped"

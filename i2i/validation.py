@@ -15,33 +15,19 @@ from i2i.domain import Domain
 from i2i.errors import UserError
 from i2i.items import shown
 from i2i.method import Batch, Method
-from i2i.metrics import METRICS, chosen
+from i2i.metrics import METRICS
 from i2i.metrics.symptoms import Symptoms
 from i2i.models import method_class
 from i2i.scores import Asked, Shot, open_judges, score
 from i2i.styles import has_styles
+from i2i.training.best import chosen_by, measured
 from i2i.training.precision import Precision
 
-USUAL = {"paired": ("l1", "psnr", "ssim", "swd"), "unpaired": ("swd", "1nn-pixels")}
-"""What is measured unless `train.metrics` says otherwise: cheap, and without a file of weights."""
-BY = {"paired": "ssim", "unpaired": "swd"}
 FLOATS = (-1.0, 1.0)
 """The range of what methods make."""
 Floats = Callable[[loader.Batch], Batch]
 STYLED = 8
 """So many inputs are also translated in another style."""
-
-
-def measured(config: Config) -> tuple[str, ...]:
-    """The names of the metrics that are measured while a run trains."""
-    names = config.train.metrics
-    return USUAL[method_class(config.method).data] if names is None else tuple(chosen(",".join(names)))
-
-
-def best_by(config: Config) -> str | None:
-    """The metric by which a run keeps its best checkpoint; None where it measures none that could say."""
-    usual = BY[method_class(config.method).data]
-    return config.train.best_by or (usual if usual in measured(config) else next(iter(measured(config)), None))
 
 
 def examine(config: Config, held_out: int) -> list[str]:
@@ -62,7 +48,8 @@ def examine(config: Config, held_out: int) -> list[str]:
         return ["there are no held-out images, so nothing is validated; --set data.hold_back=20 would keep some back"]
     if config.stages and train.patience:
         raise UserError("train.patience cannot go with stages, whose lengths are fixed before", "leave it out")
-    names, by, count = measured(config), best_by(config), min(held_out, train.validate_images)
+    names, by = measured(config.method, train.metrics), chosen_by(config.method, train.metrics, train.best_by)
+    count = min(held_out, train.validate_images)
     kinds = ["pairs", "sets"] if method_class(config.method).data == "paired" else ["sets"]
     for name in names:
         if METRICS[name].kind not in kinds:
@@ -90,8 +77,9 @@ class Validation:
         self.unseen, self.seen, self.precision = unseen, seen, precision
         self.most = config.train.validate_images
         self.paired = method_class(config.method).data == "paired"
-        self.asked = Asked(measured(config), require=True, seed=config.train.seed, device=precision.device, baselines=False)
-        by = best_by(config)
+        train = config.train
+        names, by = measured(config.method, train.metrics), chosen_by(config.method, train.metrics, train.best_by)
+        self.asked = Asked(names, require=True, seed=train.seed, device=precision.device, baselines=False)
         self.by = by if by and min(self._count(unseen), self.most) >= METRICS[by].least else None
 
     @staticmethod

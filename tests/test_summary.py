@@ -80,7 +80,7 @@ def test_only_validations_of_the_last_stage_are_compared_with_each_other(run):
     ],
 )
 def test_the_best_is_by_ssim_of_pairs_swd_of_sets_or_as_the_settings_say(run, method, train, by):
-    assert summary(run([line(1, 1.0, **{"val/l1": 1.0})], method=method, train=train))["validation"]["best_by"] == by
+    assert summary(run([line(1, 1.0, **{"val/l1": 1.0})], method=method, train=train))["best_by"] == by
 
 
 def test_losses_are_those_of_training_though_a_validation_came_later(run):

@@ -142,7 +142,7 @@ def _notes(compared: "Compared", *, starred: bool) -> Iterator[str]:
         yield "* the best of its row"
     if len(measured) > 1 and compared.why:
         yield f"note: validations compare within a set only; the sets differ in {', '.join(compared.why)}"
-    if len(by := {found["best_by"] for found in measured}) > 1:
+    if len(by := {run["best_by"] for run in compared.runs if run["validation"]}) > 1:
         yield f"note: the best checkpoints were chosen by different metrics: {', '.join(sorted(by))}"
     rest = {key for tree in compared.evaluations if tree for key in [(tree.get("data"), tree.get("seed"))]}
     counts = {(n["n"], n["n_real"]) for tree in compared.evaluations for n in tree.get("metrics", [])}
@@ -165,7 +165,7 @@ def _best(compared: "Compared") -> int | None:
     """Which run has the best validation, by the one metric that chooses their best checkpoints."""
     from i2i.compare import best_of, winners
 
-    measured = {run["validation"]["best_by"] if run["validation"] else "" for run in compared.runs}
+    measured = {run["best_by"] if run["validation"] else "" for run in compared.runs}
     if len(measured) > 1 or "" in measured or len(set(compared.exams)) > 1:
         return None
     (by,) = measured

@@ -199,7 +199,7 @@ def _keep(run: Path, tree: dict[str, Any]) -> None:
     """Leave the result in the run, where its page shows it. A run that may not be written to was evaluated all the same."""
     from i2i import atomic
     from i2i.report.page import REPORT, Page
-    from i2i.report.record import EVALUATION
+    from i2i.training.folder import EVALUATION
 
     try:
         atomic.write_text(run / EVALUATION, json.dumps(tree, indent=1))

@@ -10,6 +10,7 @@ import typer
 from i2i.cli import messages
 from i2i.cli.screen import clock, speed
 from i2i.cli.tables import columns, filled, short
+from i2i.errors import counted
 
 if TYPE_CHECKING:
     from i2i.config import Config
@@ -100,7 +101,7 @@ def _sections(about: dict[str, Any]) -> dict[str, list[str]]:
         "time": [_time(about)],
         "losses": filled((f"{name} {short(value)}" for name, value in about["losses"].items()), LABEL),
         "rates": filled((f"{name} {short(value)}" for name, value in about["rates"].items()), LABEL),
-        "validation": _validation(about["validation"]),
+        "validation": _validation(about),
         "checkpoints": [f"{name}{_role(name, about)}" for name in about["checkpoints"]],
         "model": [about["model"] or "none yet"],
     }
@@ -113,15 +114,15 @@ def _time(about: dict[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _validation(found: dict[str, Any] | None) -> list[str]:
+def _validation(about: dict[str, Any]) -> list[str]:
+    found, by = about["validation"], about["best_by"]
     if not found:
         return []
     rows = [("metric", "better", "last", "at step", "best", "at step")]
     for name, metric in found["metrics"].items():
         last, best = ((short(one["value"]), str(one["step"])) for one in (metric["last"], metric["best"]))
         rows.append((name, metric["better"], *last, *best))
-    count, by = found["count"], found["best_by"]
-    chosen = [f"the best of {count} {'validation' if count == 1 else 'validations'} is that by {by}"]
+    chosen = [f"the best of {counted(found['count'], 'validation')} is that by {by}"]
     return [*columns(rows), *(chosen if by in found["metrics"] else [])]
 
 

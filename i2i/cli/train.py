@@ -125,16 +125,19 @@ def _prepared(config: "Config", *, decode: bool = True) -> "Prepared":
 def _train(folder: Path, prepared: "Prepared") -> None:
     from i2i import runs
     from i2i.cli.screen import Screen
-    from i2i.report.page import showing
+    from i2i.report.page import Page
+    from i2i.training import ranks
 
-    with Screen() as screen, showing(folder, screen.say) as page:
+    with Screen() as screen:
+        page = Page(folder if ranks.join().is_first else None, screen.say)
         for name, trainer in runs.trainers(folder, prepared, screen, page.refresh):
             stage = f"stage '{name}' of " if name else ""
             if trainer.finished:
                 screen.say(f"{stage}'{folder}' is trained to its end: there is nothing to do")
             else:
                 screen.say(f"training {stage}{folder} on {trainer.precision.device} in {trainer.precision.name}")
-                trainer.run()
+                with page:
+                    trainer.run()
     if trainer.ranks.is_first:
         if trainer.best and trainer.validation and trainer.best[0] != trainer.done:
             step, value = trainer.best

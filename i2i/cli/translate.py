@@ -299,8 +299,8 @@ def translate(
 
 def _next(run: Path) -> str:
     """Measure a run that has images to measure it on, unless that was done."""
-    from i2i.compare import EVALUATION
     from i2i.summary import summary
+    from i2i.training.folder import EVALUATION
 
     measured = (run / EVALUATION).exists() or not summary(run)["validation"]
     return f"i2i {'show' if measured else 'evaluate'} {shlex.quote(str(run))}"

@@ -81,9 +81,10 @@ applyTheme();
 
 const QUIET_MINUTES = 30;
 
+// How a run stands: "quiet" is one that trained when its page was written, which was too long ago to believe.
 function state(about) {
-  if (about.finished) return "finished";
-  return Date.now() / 1000 - about.written > 60 * QUIET_MINUTES ? "stopped" : "training";
+  const quiet = Date.now() / 1000 - about.written > 60 * QUIET_MINUTES;
+  return about.state === "running" && quiet ? "quiet" : about.state;
 }
 
 // A run that trains writes its page again and again: read it again, at the same place, unless somebody is busy with it.

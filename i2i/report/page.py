@@ -6,8 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -16,7 +15,7 @@ from i2i import atomic
 from i2i.config import CONFIG
 from i2i.errors import OutOfResources, UserError
 from i2i.report import pictures, record
-from i2i.training import health
+from i2i.training import folder
 
 REPORT = "report.html"
 SHARE = 0.02
@@ -24,17 +23,24 @@ SHARE = 0.02
 
 
 class Page:
-    """The page of a run that trains: cheap enough to be asked for at every sheet."""
+    """The page of a run that trains, cheap enough to be asked for at every sheet. As a context: it tells how that ended."""
 
-    def __init__(self, run: Path, say: Callable[[str], None] = lambda text: None):
+    def __init__(self, run: Path | None, say: Callable[[str], None] = lambda text: None):
+        """run: its folder; None: nothing is written (ranks other than the first)."""
         self.run, self.say = run, say
         self.cache = pictures.Cache()
         self.due = 0.0
 
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.refresh(last=True)
+
     def refresh(self, *, last: bool = False) -> None:
         """Write it again, unless that was done a moment ago; `last` always does. Training never ends for want of a page."""
         start = time.monotonic()
-        if start < self.due and not last:
+        if not self.run or (start < self.due and not last):
             return
         try:
             write(self.run, self.cache)
@@ -42,16 +48,6 @@ class Page:
             self.say(f"warning: {self.run / REPORT} could not be written: {error}")
         now = time.monotonic()
         self.due = now + (now - start) / SHARE
-
-
-@contextmanager
-def showing(run: Path, say: Callable[[str], None]) -> Iterator[Page]:
-    """The page of a run that trains within the block; however that ends, the page tells."""
-    page = Page(run, say)
-    try:
-        yield page
-    finally:
-        page.refresh(last=True)
 
 
 def write(run: Path, cache: pictures.Cache | None = None) -> Path:
@@ -64,8 +60,8 @@ def write(run: Path, cache: pictures.Cache | None = None) -> Path:
         "about": about,
         "pictures": pictures.read(run, [best["step"]] if best else [], cache),
         "verdict": verdict,
-        "warnings": health.of_run(found.rows, found.config),
-        "evaluation": record.evaluation(found),
+        "warnings": found.summary["warnings"],
+        "evaluation": folder.evaluation(run),
         "charts": record.charts(found),
         "settings": record.settings(found),
         "data": record.data(found),

@@ -336,7 +336,7 @@ function said() {
 
 function health() {
   if (!DATA.warnings.length) return h("p", { className: "fine" }, "✓ Nothing in the log looks wrong.");
-  return h("ul", { className: "warnings", "aria-label": "Warnings" }, DATA.warnings.map(([name, evidence, remedy]) =>
+  return h("ul", { className: "warnings", "aria-label": "Warnings" }, DATA.warnings.map(({ name, evidence, remedy }) =>
     h("li", {}, h("strong", {}, name), ` ${evidence} `, h("span", { className: "soft" }, remedy))));
 }
 
@@ -618,15 +618,15 @@ function setupSection() {
 
 function head() {
   const share = about.steps ? Math.min(100, (100 * about.step) / about.steps) : 0;
-  const left = about.steps && about.step && !about.finished ? ` · about ${duration((about.seconds / about.step) * (about.steps - about.step))} left` : "";
-  const stands = { finished: "Finished", stopped: "Stopped, it seems,", training: "Training" }[state(about)];
-  const status = `${stands} at step ${count(about.step)} of ${count(about.steps)} after ${duration(about.seconds)}${state(about) === "training" ? left : ""} · as of ${moment(about.written)}`;
+  const left = state(about) === "running" && about.seconds_left ? ` · about ${duration(about.seconds_left)} left` : "";
+  const stands = { finished: "Finished", stopped: "Stopped", quiet: "Stopped, it seems,", running: "Training" }[state(about)];
+  const status = `${stands} at step ${count(about.step)} of ${count(about.steps)} after ${duration(about.seconds)}${left} · as of ${moment(about.written)}`;
   return h("header", { className: "head" },
     h("a", { className: "hidden skip", href: "#pictures" }, "To the pictures"),
     h("div", { className: "row" },
       h("div", {}, h("p", { className: "eyebrow", title: about.summary }, [about.method, about.data && `on ${short(about.data)}`, about.direction].filter(Boolean).join(" · ")),
         h("h1", {}, about.name), h("p", { className: "lede number" }, status)),
-      h("div", { className: "tools" }, about.finished ? null : refreshSwitch(), themeButton())),
+      h("div", { className: "tools" }, about.state === "finished" ? null : refreshSwitch(), themeButton())),
     h("div", { className: "bar", role: "progressbar", "aria-label": "Progress", "aria-valuenow": Math.round(share), "aria-valuemin": 0, "aria-valuemax": 100 },
       h("div", { style: { width: `${share}%` } })),
     h("nav", { "aria-label": "Sections" }, [["pictures", "Pictures"], ["verdict", "Is it working?"], ["curves", "Curves"], ["setup", "Setup"]].map(([id, text]) => h("a", { href: `#${id}` }, text))));
@@ -647,4 +647,4 @@ addEventListener("keydown", (event) => {
 document.body.append(head(), h("main", {}, picturesSection(), verdictSection(), curvesSection(), setupSection()),
   h("footer", {}, "One file, made by i2i. It loads nothing from anywhere."));
 go(ui.at);
-if (about.finished) history.scrollRestoration = "auto"; else keepFresh(about.written);
+if (about.state === "finished") history.scrollRestoration = "auto"; else keepFresh(about.written);

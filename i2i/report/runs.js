@@ -9,7 +9,7 @@ function card({ about, verdict, thumbnails, link }) {
     h("p", { className: "small" }, `${about.method} on ${short(about.data ?? "?")}`),
     h("div", { className: "bar" }, h("div", { style: { width: `${share}%` } })),
     h("p", { className: "small soft number" },
-      `${state(about)} · step ${count(about.step)} of ${count(about.steps)} · ${duration(about.seconds)}`),
+      `${{ running: "training", quiet: "stopped, it seems" }[state(about)] ?? state(about)} · step ${count(about.step)} of ${count(about.steps)} · ${duration(about.seconds)}`),
     best && best.value !== null && h("p", { className: "small number" }, `best ${verdict.by} ${number(best.value)} at step ${count(best.step)}`),
   );
 }

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from i2i import atomic
 from i2i.errors import UserError
-from i2i.training.folder import BEST, LAST, MODEL, TRAINER
+from i2i.training.folder import BEST, LAST, MODEL, TRAINER, checkpoints, step_of
 
 
 def save(run: Path, step: int, weights: Mapping[str, Tensor], trainer: dict[str, Any], about: dict[str, Any]) -> Path:
@@ -39,7 +38,7 @@ def save(run: Path, step: int, weights: Mapping[str, Tensor], trainer: dict[str,
 
 def thin(run: Path, keep: int, best: int | None) -> None:
     """Point `best` at the checkpoint of that step, or at none, and drop all but the newest `keep` and that one."""
-    saved, link = {step_of(folder): folder for folder in steps(run)}, run / "checkpoints" / BEST
+    saved, link = {step_of(folder): folder for folder in checkpoints(run)}, run / "checkpoints" / BEST
     with suppress(OSError):
         if best in saved:
             atomic.point(link, saved[best].name)
@@ -58,12 +57,7 @@ def export(path: Path, weights: Mapping[str, Tensor], about: dict[str, Any]) -> 
 
 def latest(run: Path) -> Path | None:
     """The newest complete checkpoint of a run, whatever `last` says: a kill may have come between the two writes."""
-    saved = steps(run)
-    return saved[-1] if saved else None
-
-
-def step_of(folder: Path) -> int:
-    return int(folder.name.removeprefix("step-"))
+    return next(reversed(checkpoints(run)), None)
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -95,12 +89,6 @@ def load_trainer(folder: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises many kinds for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"cannot read the checkpoint '{path}': {reason}") from None
-
-
-def steps(run: Path) -> list[Path]:
-    """The complete checkpoints of a run, oldest first."""
-    folder = run / "checkpoints"
-    return sorted((f for f in folder.glob("step-*") if re.fullmatch(r"step-\d+", f.name)), key=step_of)
 
 
 def _packed(weights: Mapping[str, Tensor], about: dict[str, Any]) -> bytes:

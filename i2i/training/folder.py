@@ -1,6 +1,7 @@
 """What lies in the folder of a run, read without torch and without a lock, so that it may be looked at while it is trained."""
 
 import json
+import math
 import pickle
 import re
 import zipfile
@@ -12,6 +13,8 @@ from i2i.errors import UserError
 
 MODEL, TRAINER, METRICS, LOCK = "model.safetensors", "trainer.pt", "metrics.jsonl", ".lock"
 LAST, BEST = "last", "best"
+EVALUATION = "evaluation.json"
+"""What `i2i evaluate RUN` leaves in a run: what its --json prints, with when and on what."""
 
 
 def settings(run: Path) -> Layer:
@@ -26,30 +29,38 @@ def settings(run: Path) -> Layer:
 
 
 def log(run: Path) -> list[dict[str, Any]]:
-    """The lines of its `metrics.jsonl`, where it has one already."""
-    path = run / METRICS
-    return rows(path) if path.exists() else []
+    """The lines of its `metrics.jsonl`, as far as there is one: the numbers of a step each.
 
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `metrics.jsonl`. A last line that a kill cut short, or that is being written, is left out."""
-    found = []
-    for line in path.read_text("utf-8", "replace").splitlines():
+    A last line that a kill cut short, or that is being written, is left out.
+    """
+    path, found = run / METRICS, []
+    for line in path.read_text("utf-8", "replace").splitlines() if path.exists() else ():
         try:
-            found.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
             break
-    return found
+        numbers = row.items() if isinstance(row, dict) and isinstance(row.get("step"), int) else ()
+        found.append({name: value for name, value in numbers if isinstance(value, int | float) and math.isfinite(value)})
+    return [row for row in found if row]
 
 
-def checkpoints(run: Path) -> list[str]:
-    """The names of the complete ones, oldest first."""
-    names = [folder.name for folder in (run / "checkpoints").glob("step-*")]
-    return sorted((name for name in names if re.fullmatch(r"step-\d+", name)), key=step_of)
+def evaluation(run: Path) -> dict[str, Any] | None:
+    """What the last `i2i evaluate` found."""
+    try:
+        tree = json.loads((run / EVALUATION).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return tree if isinstance(tree, dict) and isinstance(tree.get("metrics"), list) else None
 
 
-def step_of(name: str) -> int:
-    return int(name.removeprefix("step-"))
+def checkpoints(run: Path) -> list[Path]:
+    """The complete ones, oldest first."""
+    folders = (run / "checkpoints").glob("step-*")
+    return sorted((folder for folder in folders if re.fullmatch(r"step-\d+", folder.name)), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def pointed_at(run: Path, name: str) -> str | None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, NamedTuple
 
-from i2i.config import Config, Tree, merged
+from i2i.config import Config, Tree, completed, merged
 from i2i.training.best import best_of
 
 Row = Mapping[str, Any]
@@ -77,7 +77,7 @@ def of_run(rows: Sequence[Row], saved: Tree) -> list[Ailment]:
         if after.get("epoch", 0) < row.get("epoch", 0):  # each stage counts its own
             first, number = i, number + 1
     stages = list((saved.get("stages") or {}).values()) or [{}]
-    config: Any = _Settings(merged(saved, stages[min(number, len(stages) - 1)]))
+    config: Any = _Settings(merged(completed(saved), stages[min(number, len(stages) - 1)]))
     return examine(rows[first:], config)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from i2i import atomic
-from i2i.training.folder import METRICS, rows
+from i2i.training.folder import METRICS, log
 from i2i.training.update import require_finite
 
 TENSORBOARD = "tensorboard"
@@ -68,8 +68,8 @@ class Journal:
     def rewind(self, step: int) -> None:
         """Forget the lines after `step`, which a killed run wrote past its last checkpoint and will write again."""
         path = self.run / METRICS if self.run else None
-        if path and path.exists():
-            self.rows = [row for row in rows(path) if row["step"] <= step]
+        if self.run and path and path.exists():
+            self.rows = [row for row in log(self.run) if row["step"] <= step]
             atomic.write_text(path, "".join(f"{json.dumps(row)}\n" for row in self.rows))
         if self.board and self.board.path.parent.exists():
             self.board.rewind(step)

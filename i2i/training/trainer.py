@@ -23,9 +23,9 @@ from i2i.method import Batch, Method
 from i2i.training import checkpoint, sheets
 from i2i.training.average import Average
 from i2i.training.best import best_of, waits
+from i2i.training.folder import log, step_of
 from i2i.training.health import examine
-from i2i.training.journal import METRICS, Journal
-from i2i.training.journal import rows as journal_rows
+from i2i.training.journal import Journal
 from i2i.training.memory import keep_freed_memory
 from i2i.training.precision import Precision
 from i2i.training.ranks import Ranks
@@ -137,12 +137,12 @@ class Trainer:
     @property
     def finished(self) -> bool:
         """Whether the last checkpoint stands at the end of the stage, or beyond it, or where patience came to its end."""
-        last, log = checkpoint.latest(self.folder), self.folder / METRICS
+        last = checkpoint.latest(self.folder)
         if last is None:
             return False
-        step = checkpoint.step_of(last)
-        rows = journal_rows(log) if log.exists() else []
-        return step >= self.stage.first + self.stage.total or self._spent([row for row in rows if row["step"] <= step])
+        step = step_of(last)
+        rows = [row for row in log(self.folder) if row["step"] <= step]
+        return step >= self.stage.first + self.stage.total or self._spent(rows)
 
     def run(self) -> None:
         """Train to the end. Raises `Interrupted` after a signal and `Diverged` for a loss that is not finite."""
@@ -249,7 +249,9 @@ class Trainer:
         return {"step": self.done, "steps": self.stage.whole, "epoch": epoch, "seconds": seconds, "waited": waited}
 
     def _look(self) -> None:
-        """Say what ails the stage, each thing once."""
+        """Say what ails the stage, each thing once, and bring up to date what shows the run."""
+        if not self.ranks.is_first:
+            return
         for ailment in examine([row for row in self.journal.rows if row["step"] > self.stage.first], self.config):
             if ailment.name not in self.warned:
                 self.warned.add(ailment.name)
@@ -348,7 +350,7 @@ class Trainer:
                 atomic.sweep(folder)
         torch.manual_seed(self.settings.seed + self.ranks.rank)
         last = checkpoint.latest(self.folder)
-        if last and (checkpoint.step_of(last) > self.stage.first or self.stage.first == 0):  # else it is of the stage before
+        if last and (step_of(last) > self.stage.first or self.stage.first == 0):  # else it is of the stage before
             weights, about, state = checkpoint.load(last)
             self._require_ranks(state["ranks"])
             try:

@@ -11,6 +11,7 @@ import torch
 from i2i.config import Layer, dump
 from i2i.models import configure
 from i2i.training import sheets
+from i2i.training.health import Ailment
 
 COLUMNS = {
     "pix2pix": ("input", "output", "target"),
@@ -46,6 +47,12 @@ def _paint(run: Path, step: int, columns: Sequence[str], *, rows: int = 2, side:
         run / "samples" / f"step-{step:09d}.png",
         {name: given[name] if name in GIVEN else made[name] for name in columns},
     )
+
+
+@pytest.fixture
+def ail(monkeypatch) -> Callable[..., None]:
+    """`ail("name", "evidence", "remedy")`: this is what ails every run."""
+    return lambda *words: monkeypatch.setattr("i2i.training.health.of_run", lambda *_: [Ailment(*words)])
 
 
 def line(step: int, steps: int, **values: float) -> dict[str, float]:

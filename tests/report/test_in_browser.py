@@ -204,11 +204,12 @@ def test_text_stands_out_from_its_ground(browse, painted, dark):
 
 
 @pytest.mark.parametrize("method", ["pix2pix", "bicyclegan"])
-def test_a_phone_shows_everything_without_scrolling_sideways(browse, painted, method):
+def test_a_phone_shows_everything_without_scrolling_sideways(browse, painted, ail, method):
     run = painted(
         "a-run-with-a-name-that-is-rather-long-and-without-a-space-in-it", method, data={"source": "/home/" + "x" * 90}
     )
-    file = page.write(run, [("D wins.", "It tells all apart.", "--set train.player_lr={D: 5e-5}")])
+    ail("D wins.", "It tells all apart.", "--set train.player_lr={D: 5e-5}")
+    file = page.write(run)
     frame = file.with_name("frame.html")  # a window of a browser cannot be as narrow as a phone, a frame can
     listen = 'addEventListener("message", (event) => { told.sizes = event.data; });'
     inner = f'<iframe src="{file.as_uri()}" style="width:360px;height:700px;border:0"></iframe>'
@@ -224,14 +225,15 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browse, painted, me
     assert told["sizes"] == [360, 0, []]
 
 
-def test_names_and_settings_that_look_like_markup_stay_text(browse, painted):
+def test_names_and_settings_that_look_like_markup_stay_text(browse, painted, ail):
     evil = "</script><script>window.hit = 1</script><!--<img src=x onerror='window.hit = 1'>"
     run = painted("<img src=x onerror=hit=1>", data={"source": evil})
     (run / "evaluation.json").write_text(
         json.dumps({"checkpoint": evil, "metrics": [{"name": evil, "value": None, "reason": evil}]})
     )
+    ail(evil, evil, evil)
     told = browse(
-        page.write(run, [(evil, evil, evil)]),
+        page.write(run),
         """told.hit = "hit" in window; told.title = $("h1").textContent; told.images = all("img[src=x]").length;
         told.name = $("#verdict tbody th").textContent;""",
     )

@@ -26,7 +26,7 @@ def line(step: int, steps: int, **values: float) -> dict[str, float]:
 
 def test_a_page_says_how_far_the_run_is_and_which_checkpoint_is_best(painted):
     tree = held(page.write(painted()))
-    assert (tree["about"]["step"], tree["about"]["steps"], tree["about"]["finished"]) == (80, 80, True)
+    assert (tree["about"]["step"], tree["about"]["steps"], tree["about"]["state"]) == (80, 80, "finished")
     assert tree["verdict"]["best"] == {"step": 40, "value": pytest.approx(0.3), "kept": True}
     assert tree["verdict"]["last"] == {"step": 80, "value": 0.2}
     assert (tree["verdict"]["by"], tree["verdict"]["better"], tree["verdict"]["checkpoints"]) == ("ssim", "higher", [40, 80])
@@ -39,17 +39,17 @@ def test_without_a_checkpoint_of_the_best_its_validation_is_named(painted):
 
 
 def test_what_is_best_by_can_be_said_and_has_its_direction(painted, write_log):
-    run = painted()
+    run = painted(train={"best_by": "l1"})
     (run / "checkpoints" / "best").unlink()
     write_log(run, [line(step, 80, **{"val/l1": abs(step - 60.0)}) for step in range(20, 81, 20)])
-    verdict = held(page.write(run, best_by="l1"))["verdict"]
+    verdict = held(page.write(run))["verdict"]
     assert (verdict["best"]["step"], verdict["better"]) == (60, "lower")
 
 
 def test_a_run_that_ran_out_of_patience_is_finished(painted):
     run = painted(at=60, train={"patience": 1})
-    assert held(page.write(run))["about"]["finished"]
-    assert not held(page.write(painted("other", at=60)))["about"]["finished"]
+    assert held(page.write(run))["about"]["state"] == "finished"
+    assert held(page.write(painted("other", at=60)))["about"]["state"] == "stopped"
 
 
 def test_each_setting_comes_with_its_source(painted):
@@ -65,12 +65,13 @@ def test_a_run_of_before_has_settings_without_sources(painted):
     assert {source for _, _, source in held(page.write(run))["settings"]} == {""}
 
 
-def test_warnings_and_the_last_evaluation_are_on_the_page(painted):
+def test_warnings_and_the_last_evaluation_are_on_the_page(painted, write_log):
     run = painted()
+    write_log(run, [line(step, 80, epoch=step / 10, seconds=step, **{"lr/G": 0.0}) for step in range(1, 50)])
     tree = {"when": "2026-01-01", "checkpoint": "best", "data": None, "metrics": [{"name": "ssim", "value": 0.4}]}
     (run / "evaluation.json").write_text(json.dumps(tree))
-    found = held(page.write(run, [("D wins.", "evidence", "remedy")]))
-    assert found["warnings"] == [["D wins.", "evidence", "remedy"]]
+    found = held(page.write(run))
+    assert [one["name"] for one in found["warnings"]] == ["G stands still"]
     assert found["evaluation"] == tree
     (run / "evaluation.json").write_text('{"metrics": [')
     assert held(page.write(run))["evaluation"] is None
@@ -113,15 +114,16 @@ def test_a_run_that_was_killed_in_the_middle_of_a_write_has_a_page(painted):
 EVIL = "</script><script>hit()</script><!-- & \u2028 {{data}}"
 
 
-def test_nothing_that_a_run_says_can_end_the_script_that_holds_it(painted):
+def test_nothing_that_a_run_says_can_end_the_script_that_holds_it(painted, ail):
     run = painted("<b> & {{style}}", data={"source": EVIL})
     (run / "evaluation.json").write_text(json.dumps({"metrics": [{"name": EVIL}]}))
-    file = page.write(run, [(EVIL, EVIL, EVIL)])
+    ail(EVIL, EVIL, EVIL)
+    file = page.write(run)
     text = file.read_text()
     assert (text.count("<script"), text.count("</script>"), "<!--" in text) == (2, 2, False)
     assert "<title>&lt;b&gt; &amp; {{style}} · i2i</title>" in text
     tree = held(file)
-    assert tree["data"]["named"]["source"] == tree["warnings"][0][0] == tree["evaluation"]["metrics"][0]["name"] == EVIL
+    assert tree["data"]["named"]["source"] == tree["warnings"][0]["remedy"] == tree["evaluation"]["metrics"][0]["name"] == EVIL
 
 
 def test_a_name_that_is_not_utf_8_has_a_page(painted, tmp_path):

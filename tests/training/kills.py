@@ -24,7 +24,8 @@ import torch
 from PIL import Image
 
 from i2i import atomic
-from i2i.training import checkpoint, journal
+from i2i.training import checkpoint
+from i2i.training.folder import METRICS, log
 
 PATIENCE = 120.0
 MODEL = {
@@ -135,8 +136,8 @@ def _contents(run: Path) -> Iterator[tuple[str, bytes]]:
         for name, tensor in checkpoint.load_weights(file)[0].items():
             yield f"{file.relative_to(run)}:{name}", tensor.numpy().tobytes()
     yield from _flat(checkpoint.TRAINER, checkpoint.load_trainer(last) | TIMES)
-    for row in journal.rows(run / journal.METRICS):
-        yield f"{journal.METRICS}:{row['step']}", json.dumps(row | TIMES).encode()
+    for row in log(run):
+        yield f"{METRICS}:{row['step']}", json.dumps(row | TIMES).encode()
     yield "lines", str(_lines(run)).encode()
     for sheet in sorted((run / "samples").iterdir()):
         yield sheet.name, sheet.read_bytes()
@@ -167,8 +168,8 @@ def _i2i(*words: str) -> subprocess.Popen:
 
 
 def _lines(run: Path) -> int:
-    log = run / journal.METRICS
-    return log.read_bytes().count(b"\n") if log.exists() else 0
+    path = run / METRICS
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def _half_written(folder: Path) -> bool:

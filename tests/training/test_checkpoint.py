@@ -11,6 +11,7 @@ import torch
 
 from i2i.errors import OutOfResources, UserError
 from i2i.training import checkpoint
+from i2i.training.folder import step_of
 
 WEIGHTS = {"G.weight": torch.arange(6.0), "D.weight": torch.zeros(2, 2)}
 STATE = {"step": 0, "rng": torch.get_rng_state()}
@@ -69,7 +70,7 @@ def test_the_best_one_is_kept_and_pointed_at_until_another_is_better(tmp_path):
 def test_steps_are_in_order_even_beyond_nine_digits(tmp_path):
     for step in (999_999_999, 1_000_000_000):
         save(tmp_path, step)
-    assert checkpoint.step_of(checkpoint.latest(tmp_path)) == 1_000_000_000
+    assert step_of(checkpoint.latest(tmp_path)) == 1_000_000_000
 
 
 def test_a_file_system_without_links_has_checkpoints_all_the_same(tmp_path, monkeypatch):
@@ -110,7 +111,7 @@ def test_a_save_killed_at_any_of_its_operations_leaves_a_checkpoint_that_loads(t
         reached = interrupted_save(run, monkeypatch, WRITING + ELSE, points + 1, Killed())
         weights, _, state = checkpoint.load(checkpoint.latest(run))
         assert torch.equal(weights["G.weight"], WEIGHTS["G.weight"])
-        assert state["step"] == checkpoint.step_of(checkpoint.latest(run))
+        assert state["step"] == step_of(checkpoint.latest(run))
         assert (run / "checkpoints" / "last" / checkpoint.TRAINER).exists()
         if not reached:
             break

@@ -10,7 +10,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from i2i.errors import Diverged, OutOfResources
-from i2i.training import journal
+from i2i.training import folder, journal
 from i2i.training.journal import Journal
 
 
@@ -57,12 +57,12 @@ def test_rewinding_forgets_later_lines_and_one_that_was_cut_short(tmp_path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 2, "a"')
     Journal(tmp_path).rewind(2)
-    assert [row["step"] for row in journal.rows(tmp_path / "metrics.jsonl")] == [1, 2]
+    assert [row["step"] for row in folder.log(tmp_path)] == [1, 2]
 
 
 def test_a_log_with_damaged_bytes_is_read_up_to_them(tmp_path):
     (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1}\n\0\0\xff\xfe')
-    assert journal.rows(tmp_path / "metrics.jsonl") == [{"step": 1}]
+    assert folder.log(tmp_path) == [{"step": 1}]
 
 
 def test_a_rank_that_is_not_the_first_writes_nothing(tmp_path, monkeypatch):

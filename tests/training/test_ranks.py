@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from i2i.training import checkpoint
+from i2i.training.folder import log, step_of
 from i2i.training.ranks import Ranks
 
 START = """
@@ -136,7 +137,7 @@ def test_a_run_of_two_ranks_is_one_run_each_with_its_own_samples_and_one_voice(t
     assert second[1:] == ("", "")
     saw = [{int(n) for n in Path(f"{run}-saw-{rank}").read_text().split()} for rank in range(2)]
     assert saw == [set(range(0, 14, 2)), set(range(1, 14, 2))]
-    assert [row["epoch"] for row in kills.journal.rows(run / "metrics.jsonl")] == [1.2, 2.4, 2.8]  # 2 of 5 images a step
+    assert [row["epoch"] for row in log(run)] == [1.2, 2.4, 2.8]  # 2 of 5 images a step
     assert len(list((run / "tensorboard").iterdir())) == 1
     checkpoint.load(checkpoint.latest(run))
 
@@ -169,7 +170,7 @@ def test_all_ranks_begin_a_stage_with_the_weights_of_the_end_of_the_one_before(t
     begin_a, end_a, begin_b, end_b = at[0]
     assert begin_b == end_a
     assert len({begin_a, end_a, end_b}) == 3
-    assert checkpoint.step_of(checkpoint.latest(run)) == 4
+    assert step_of(checkpoint.latest(run)) == 4
 
 
 def test_a_signal_to_one_rank_stops_all_at_the_same_step_and_the_run_goes_on(tmp_path, images):

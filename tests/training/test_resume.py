@@ -14,6 +14,7 @@ from i2i.errors import UserError
 from i2i.losses import perceptual
 from i2i.prepare import prepare
 from i2i.training import checkpoint
+from i2i.training.folder import log, step_of
 
 EXACT = [
     ("pix2pix", ["train.ema=0.9"]),  # with dropout
@@ -124,7 +125,7 @@ def test_a_run_killed_between_its_last_log_line_and_its_last_checkpoint_repeats_
     with pytest.raises(Killed):
         trainer_of(run, watcher=killed_at(3)).run()
     trainer_of(run).run()
-    assert [row["step"] for row in kills.journal.rows(run / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in log(run)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_sigkill_at_random_moments_and_inside_a_save_changes_no_byte(new_run, trainer_of):
@@ -174,7 +175,7 @@ def test_a_longer_run_can_be_asked_for_by_editing_its_config(new_run, trainer_of
     run = new_run("pix2pix", steps=2)
     trainer_of(run).run()
     trainer_of(run, "train.steps=4").run()
-    assert checkpoint.step_of(checkpoint.latest(run)) == 4
+    assert step_of(checkpoint.latest(run)) == 4
 
 
 def test_starting_weights_survive_a_kill_before_the_first_checkpoint(new_run, trainer_of, tmp_path, killed_at):

@@ -12,6 +12,7 @@ import pytest
 
 from i2i.errors import Interrupted
 from i2i.training import checkpoint, signals
+from i2i.training.folder import step_of
 from i2i.training.signals import Stop
 
 ASKED = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGUSR1, 143)]
@@ -66,7 +67,7 @@ def test_a_run_that_is_asked_to_stop_finishes_the_step_saves_and_says_how_to_go_
         trainer_of(run, watcher=asking).run()
     assert stopped.value.status == status
     assert stopped.value.hint == f"i2i resume {run}"
-    assert checkpoint.step_of(checkpoint.latest(run)) == 3
+    assert step_of(checkpoint.latest(run)) == 3
     trainer_of(run).run()
     assert kills.differing_bytes(run, alone) == {}
 

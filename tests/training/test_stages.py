@@ -13,7 +13,7 @@ from i2i.config import Layer, from_assignments, from_file, parse, resolve
 from i2i.errors import UserError
 from i2i.prepare import prepare
 from i2i.training import checkpoint
-from i2i.training.journal import rows
+from i2i.training.folder import log, step_of
 
 TWO = ("stages.small.train.steps=3", "stages.large.train.steps=4", "stages.large.data.size=32")
 
@@ -26,10 +26,10 @@ def test_the_steps_of_all_stages_are_counted_through(new_run, train_all, watch):
     run, steps = staged(new_run), []
     train_all(run, watch(steps.append))
     assert steps == [1, 2, 3, 4, 5, 6, 7]
-    log = rows(run / "metrics.jsonl")
-    assert [row["step"] for row in log] == steps
-    assert {row["steps"] for row in log} == {7}
-    assert checkpoint.step_of(checkpoint.latest(run)) == 7
+    rows = log(run)
+    assert [row["step"] for row in rows] == steps
+    assert {row["steps"] for row in rows} == {7}
+    assert step_of(checkpoint.latest(run)) == 7
 
 
 def test_a_stage_starts_from_the_weights_of_the_one_before_and_says_what_is_fresh(new_run, train_all, watch):

@@ -14,6 +14,7 @@ from i2i import atomic, models, runs
 from i2i.errors import Diverged, OutOfResources, UserError
 from i2i.methods.pix2pix import Pix2Pix
 from i2i.training import checkpoint
+from i2i.training.folder import checkpoints, log
 from i2i.training.health import Ailment
 
 
@@ -28,8 +29,8 @@ def test_a_run_writes_its_log_sheets_checkpoints_and_model(new_run, trainer_of):
         ".lock", "checkpoints", "config.yaml", "metrics.jsonl", "model.safetensors", "samples", "tensorboard",
     ]  # fmt: skip
     assert sorted(f.name for f in (run / "samples").iterdir()) == [f"step-{step:09d}.png" for step in (0, 4, 6)]
-    assert [f.name for f in checkpoint.steps(run)] == ["step-000000004", "step-000000006"]
-    rows = kills.journal.rows(run / "metrics.jsonl")
+    assert [f.name for f in checkpoints(run)] == ["step-000000004", "step-000000006"]
+    rows = log(run)
     assert [(row["step"], row["steps"], row["epoch"]) for row in rows] == [(3, 6, 0.6), (6, 6, 1.2)]
     assert {"G/gan_x", "G/gan_y", "D/real_x", "lr/G", "lr/D", "seconds"} <= rows[0].keys()
 

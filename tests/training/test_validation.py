@@ -17,12 +17,13 @@ from i2i.prepare import prepare
 from i2i.scores import Asked
 from i2i.training import checkpoint
 from i2i.training.best import badness, best_of, waits
+from i2i.training.folder import checkpoints, log, step_of
 
 PAIRS = ["data.hold_back=2", "train.validate_every=2", "train.metrics=[l1, ssim]", "train.best_by=l1", "train.keep=1"]
 
 
 def rows(run, prefix):
-    found = kills.journal.rows(run / "metrics.jsonl")
+    found = log(run)
     return [row for row in found if any(name.startswith(prefix) for name in row)]
 
 
@@ -82,7 +83,7 @@ def test_the_best_checkpoint_stays_beside_the_last_one(new_run, trainer_of, watc
     run, watcher = new_run("pix2pix", "run", *PAIRS, steps=8), watch()
     values(3.0, 1.0, 2.0, 1.0)
     trainer_of(run, watcher=watcher).run()
-    assert [f.name for f in checkpoint.steps(run)] == ["step-000000004", "step-000000008"]
+    assert [f.name for f in checkpoints(run)] == ["step-000000004", "step-000000008"]
     assert (run / "checkpoints" / "best").resolve().name == "step-000000004"
     said = [text for text in watcher.said if "validation" in text]
     assert said[0] == "validation of step 2: l1 3  (the best so far)"
@@ -112,19 +113,19 @@ def test_patience_ends_a_run_that_gets_no_better_and_a_resume_finds_nothing_to_d
     run = new_run("pix2pix", "run", *PAIRS, "train.patience=2", steps=20)
     values(3.0, 1.0, 2.0, 2.0)
     trainer_of(run).run()
-    assert checkpoint.step_of(checkpoint.latest(run)) == 8
+    assert step_of(checkpoint.latest(run)) == 8
     assert trainer_of(run).finished
     assert not trainer_of(run, "train.patience=3").finished
     values(*[0.5] * 6)
     trainer_of(run, "train.patience=5").run()
-    assert checkpoint.step_of(checkpoint.latest(run)) == 20
+    assert step_of(checkpoint.latest(run)) == 20
 
 
 def test_without_patience_a_run_goes_on(new_run, trainer_of, values):
     run = new_run("pix2pix", "run", *PAIRS, steps=10)
     values(1.0, 2.0, 3.0, 4.0, 5.0)
     trainer_of(run).run()
-    assert checkpoint.step_of(checkpoint.latest(run)) == 10
+    assert step_of(checkpoint.latest(run)) == 10
 
 
 def test_each_stage_has_a_best_of_its_own(new_run, train_all, values):
@@ -132,7 +133,7 @@ def test_each_stage_has_a_best_of_its_own(new_run, train_all, values):
     values(1.0, 4.0, 3.0)
     train_all(run)
     assert (run / "checkpoints" / "best").resolve().name == "step-000000006"
-    assert len(checkpoint.steps(run)) == 1
+    assert len(checkpoints(run)) == 1
 
 
 # Which images
