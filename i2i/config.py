@@ -335,7 +335,7 @@ def merged(below: Tree, above: Tree) -> Tree:
 
 
 def completed(saved: Tree) -> Tree:
-    """A saved tree in which settings that came after its version have their defaults; not those of models, which need torch."""
+    """A saved tree in which settings that came after its version have their defaults, but for those of models."""
     usual = {"model": {}, "data": DataSettings().model_dump(mode="json"), "train": TrainSettings().model_dump(mode="json")}
     return merged(usual, {key: value for key, value in saved.items() if value is not None})
 

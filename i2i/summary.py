@@ -64,12 +64,13 @@ def is_validation(row: Row) -> bool:
 
 def _best_by(tree: Tree) -> str | None:
     """The metric by which the best checkpoint is kept."""
-    train = tree["train"]
-    return best.chosen_by(tree["method"], train["metrics"], train["best_by"]) if tree["method"] in METHODS else None
+    train, data = tree["train"], _learns_from(tree)
+    return best.chosen_by(data, train["metrics"], train["best_by"]) if data else None
 
 
-def _paired(tree: Tree) -> bool:
-    return tree["method"] in METHODS and METHODS[tree["method"]].data == "paired"
+def _learns_from(tree: Tree) -> str | None:
+    """What it learns from, "paired" or "unpaired" images; None of a method that this version does not know."""
+    return METHODS[tree["method"]].data if tree["method"] in METHODS else None
 
 
 def _validation(tree: Tree, log: Sequence[Row], saved: "_Saved") -> dict[str, Any] | None:
@@ -115,7 +116,7 @@ class _Saved:
         at = checkpoints[-1]
         seen = folder.about(at / folder.MODEL).get("data") or {}
         counts = seen.get("x", 0), seen.get("y", 0)
-        return cls(folder.step_of(at), counts[0] if _paired(tree) else max(counts), folder.trainer_numbers(at))
+        return cls(folder.step_of(at), counts[0] if _learns_from(tree) == "paired" else max(counts), folder.trainer_numbers(at))
 
     def stages(self, tree: Tree) -> Iterator[tuple[int, int, int]]:
         """The first step of each stage, the one behind its last, and its samples a step."""

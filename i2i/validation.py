@@ -48,9 +48,10 @@ def examine(config: Config, held_out: int) -> list[str]:
         return ["there are no held-out images, so nothing is validated; --set data.hold_back=20 would keep some back"]
     if config.stages and train.patience:
         raise UserError("train.patience cannot go with stages, whose lengths are fixed before", "leave it out")
-    names, by = measured(config.method, train.metrics), chosen_by(config.method, train.metrics, train.best_by)
+    data = method_class(config.method).data
+    names, by = measured(data, train.metrics), chosen_by(data, train.metrics, train.best_by)
     count = min(held_out, train.validate_images)
-    kinds = ["pairs", "sets"] if method_class(config.method).data == "paired" else ["sets"]
+    kinds = ["pairs", "sets"] if data == "paired" else ["sets"]
     for name in names:
         if METRICS[name].kind not in kinds:
             fitting = [other for other, metric in METRICS.items() if metric.kind in kinds]
@@ -76,9 +77,9 @@ class Validation:
     def __init__(self, config: Config, unseen: FixedSamples, seen: FixedSamples, precision: Precision):
         self.unseen, self.seen, self.precision = unseen, seen, precision
         self.most = config.train.validate_images
-        self.paired = method_class(config.method).data == "paired"
-        train = config.train
-        names, by = measured(config.method, train.metrics), chosen_by(config.method, train.metrics, train.best_by)
+        data, train = method_class(config.method).data, config.train
+        self.paired = data == "paired"
+        names, by = measured(data, train.metrics), chosen_by(data, train.metrics, train.best_by)
         self.asked = Asked(names, require=True, seed=train.seed, device=precision.device, baselines=False)
         self.by = by if by and min(self._count(unseen), self.most) >= METRICS[by].least else None
 

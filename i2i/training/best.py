@@ -3,23 +3,22 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from i2i.methods import METHODS
 from i2i.metrics import METRICS, chosen
 
 USUAL = {"paired": ("l1", "psnr", "ssim", "swd"), "unpaired": ("swd", "1nn-pixels")}
-"""What is measured unless `train.metrics` says otherwise: cheap, and without a file of weights."""
+"""What is measured for what a method learns from, unless `train.metrics` says otherwise: cheap, without a file of weights."""
 BY = {"paired": "ssim", "unpaired": "swd"}
 
 
-def measured(method: str, metrics: Sequence[str] | None) -> tuple[str, ...]:
-    """The names of the metrics that a run measures while it trains. `metrics` are those of its settings."""
-    return USUAL[METHODS[method].data] if metrics is None else tuple(chosen(",".join(metrics)))
+def measured(data: str, metrics: Sequence[str] | None) -> tuple[str, ...]:
+    """The names of the metrics that a run measures while it trains: its `train.metrics`, or what is usual for its `data`."""
+    return USUAL[data] if metrics is None else tuple(chosen(",".join(metrics)))
 
 
-def chosen_by(method: str, metrics: Sequence[str] | None, by: str | None) -> str | None:
+def chosen_by(data: str, metrics: Sequence[str] | None, by: str | None) -> str | None:
     """The metric by which a run keeps its best checkpoint: `by` where that is set; None where nothing is measured."""
-    names, usual = measured(method, metrics), BY[METHODS[method].data]
-    return by or (usual if usual in names else next(iter(names), None))
+    names = measured(data, metrics)
+    return by or (BY[data] if BY[data] in names else next(iter(names), None))
 
 
 def series(rows: Iterable[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:

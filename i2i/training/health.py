@@ -63,6 +63,7 @@ class Ailment(NamedTuple):
 
 def examine(rows: Sequence[Row], config: Config) -> list[Ailment]:
     """What ails a run now. `rows` are the lines of its log, or of one stage of it; `config` is that of the stage."""
+    rows = [row for row in rows if {"steps", "epoch"} <= row.keys()]  # a log may have been put together by hand
     if not rows:
         return []
     begins = _begins(rows, config)
@@ -283,7 +284,7 @@ def _checkerboard(probe: Row, config: Config) -> Ailment | None:
 
 def _nothing_done(probe: Row, config: Config) -> Ailment | None:
     """Nothing but a change of brightness and contrast is nothing: R(x) = x - 1 is where refiners end that have given up."""
-    if "reworked" not in probe or _collapsed(probe, config):
+    if not {"reworked", "spread"} <= probe.keys() or _collapsed(probe, config):
         return None
     least = LITTLE * probe["reworked-target"] if "reworked-target" in probe else COPIES
     if probe["reworked"] >= least:

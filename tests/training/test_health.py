@@ -274,13 +274,13 @@ Interfere = Callable[[Method], None]
 
 @pytest.fixture(scope="session")
 def small_scenes(tmp_path_factory) -> Callable[[str], Path]:
-    """`small_scenes("pix2pix")`: a dozen scenes of 18 pixels in the layout that suits the method."""
+    """`small_scenes("pix2pix")`: two dozen scenes of 18 pixels in the layout that suits the method."""
     folder = tmp_path_factory.mktemp("scenes")
 
     def made(method: str) -> Path:
         layout = LAYOUT.get(method, "simreal")
         if not (folder / layout).exists():
-            scenes.make(folder / layout, layout, 12, 18)
+            scenes.make(folder / layout, layout, 24, 18)
         return folder / layout
 
     return made
