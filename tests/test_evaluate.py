@@ -240,7 +240,7 @@ def run(tmp_path) -> Callable[..., Path]:
         data, out = tmp_path / f"data-{layout}", tmp_path / f"run-{method}"
         if not data.exists():
             scenes.make(data, layout, 40, 32)
-        small = {"discriminator": {"layers": 1, "width": 4}, **model}
+        small = model if method == "crn" else {"discriminator": {"layers": 1, "width": 4}, **model}
         train = {"steps": 1, "device": "cpu", "precision": "fp32", "samples": 1}
         layer = Layer("test", {"model": small, "data": {"source": str(data), "size": 32}, "train": train})
         prepared = prepare(models.configure(method, [layer]))
@@ -280,6 +280,13 @@ def test_a_run_without_pairs_is_measured_as_sets_in_either_direction(run) -> Non
 def test_a_run_on_label_maps_with_instances_is_measured(run) -> None:
     small = {"generator": {"width": 4, "halvings": 2, "blocks": 1}, "lambda_perceptual": 0}
     assert only(evaluate.a_run(run("pix2pixhd", "labels", **small), Asked(["l1"]))).outcome.value > 0
+
+
+def test_of_a_method_with_few_styles_each_input_is_measured_once(run) -> None:
+    folder = run("crn", "labels", modules=3, width=0.01, images=2, lambda_perceptual=0, lambda_l1=1)
+    found = {number.metric: number.outcome for number in evaluate.a_run(folder, Asked(["l1", "styles-pixels"])).numbers}
+    assert found["l1"].value > 0
+    assert found["styles-pixels"].value is None  # 20 styles are what the protocol compares
 
 
 def test_a_segmenter_is_asked_about_the_label_maps_that_went_in(run, network) -> None:

@@ -56,7 +56,7 @@ function picture(column, row) {
   const stack = h("span", { className: "stack" }, under, over);
   watchers.push(() => { show(under, source(before, row)); show(over, source(column, row)); });
   return [cell, h("button", { type: "button", className: "cell made", onclick: () => open("differ"), "data-row": row, "data-column": `${column} difference` },
-    stack, h("span", { className: "name" }, "what changed, ×4"))];
+    stack, h("span", { className: "name" }, "change ×4"))];
 }
 
 function hasColumn(column) { return STEPS.some((one) => column in one.cells); }
@@ -340,6 +340,12 @@ function health() {
     h("li", {}, h("strong", {}, name), ` ${evidence} `, h("span", { className: "soft" }, remedy))));
 }
 
+function seen({ resize, weights, sha256, details, note }) {
+  const file = weights && sha256 && `${weights.split(/[\\/]/).pop()} ${sha256.slice(0, 8)}`;
+  const flat = Object.entries(details ?? {}).flatMap(([key, value]) => value && typeof value === "object" ? Object.entries(value) : [[key, value]]);
+  return [resize, file, ...flat.map(([key, value]) => `${key} ${typeof value === "number" ? number(value) : value}`), note].filter(Boolean).join(" · ");
+}
+
 function evaluation() {
   const found = DATA.evaluation;
   if (!found) return null;
@@ -351,7 +357,7 @@ function evaluation() {
       h("td", { className: "number soft" }, typeof one.deviation === "number" ? number(one.deviation) : ""),
       h("td", {}, one.better), h("td", { className: "number" }, count(one.n)),
       h("td", { className: "number soft" }, typeof one.baseline === "number" ? number(one.baseline) : ""),
-      h("td", { className: "soft" }, [one.resize, one.note].filter(Boolean).join(" · "))]));
+      h("td", { className: "soft" }, seen(one))]));
   return h("div", { className: "block" }, h("h3", {}, "Evaluation"), h("p", { className: "small soft" }, when.filter(Boolean).join(" · ")),
     h("div", { className: "scroll wide", tabindex: "0", role: "group", "aria-label": "Evaluation" }, h("table", {},
       h("thead", {}, h("tr", {}, heads.map(([text, right]) => h("th", { scope: "col", className: right ? "number" : null }, text)))),

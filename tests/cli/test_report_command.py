@@ -1,7 +1,12 @@
 """`i2i report`: a run, a folder of runs, and what is neither."""
 
+import json
+import re
+
 import pytest
 import yaml
+
+from i2i.report import page
 
 
 @pytest.fixture
@@ -15,6 +20,21 @@ def test_a_page_is_written_into_the_run_and_its_path_printed(i2i, trained):
     assert done.out == "runs/pix2pix-photos-001/report.html\n"
     assert done.err == "next: i2i show runs/pix2pix-photos-001\n"
     assert "pix2pix-photos-001" in (trained / "report.html").read_text()
+
+
+def test_the_page_is_there_while_a_run_trains_and_follows_it(i2i, photos, small, monkeypatch):
+    written, write = [], page.write
+    monkeypatch.setattr(page, "write", lambda *given: written.append(stands(write(*given))))
+    more = ("--set", "train.sample_every=1", "--set", "train.steps=3")
+    i2i("train", "pix2pix", "--config", small, "--data", photos, "--out", "r", *more)
+    assert [step for step, _ in written] == sorted(step for step, _ in written)
+    assert {state for _, state in written[:-1]} == {"running"}
+    assert written[-1] == (3, "finished")
+
+
+def stands(file):
+    about = json.loads(re.search(r'id="data">(.*?)</script>', file.read_text(), re.DOTALL)[1])["about"]
+    return about["step"], about["state"]
 
 
 @pytest.mark.parametrize("words", [["runs"], []])

@@ -125,6 +125,19 @@ def test_losses_fill_the_width_of_the_terminal_and_are_not_broken(i2i, validated
     assert all(len(line) <= int(columns) for line in out[start : start + told])
 
 
+def test_show_warns_of_what_ails_the_run_with_its_remedy(i2i, validated):
+    with (validated / "metrics.jsonl").open("a") as log:
+        log.writelines(
+            f"{json.dumps({'step': step, 'steps': 2000, 'epoch': 1, 'seconds': step, 'lr/G': 1e-12, 'lr/D': 2e-4})}\n"
+            for step in range(20, 1000, 20)
+        )
+    done = i2i("show", "r")
+    assert "warning: G stands still: lr/G is 1e-12 at step 980 of 2000; --set train.schedule=constant" in done.err
+    (told,) = json.loads(i2i("show", "r", "--json").out)["warnings"]
+    assert told["name"] == "G stands still"
+    assert told.keys() == {"name", "evidence", "remedy"}
+
+
 def test_show_does_without_torch(validated):
     code = (
         "import sys, atexit\natexit.register(lambda: print('torch' in sys.modules))\n"

@@ -35,8 +35,8 @@ from i2i.training.update import Updater
 
 GAN = {"vanilla": "vanilla", "lsgan": "lsgan", "wgangp": "wgan-gp"}
 FAR = 0.01
-"""Of an update, in float32: Adam takes whole steps along gradients that are nothing but rounding, which differs between processors
-(3.6e-6 on one, 1.6e-3 on another). float64 is what tells them from mistakes."""
+"""Of an update, in float32: Adam takes whole steps along gradients that are nothing but rounding, which differs between
+processors (3.6e-6 on one, 1.6e-3 on another). float64 is what tells that from mistakes."""
 SHARP = {"loss_abs": 1e-9, "update_rel": 1e-7, "sum_abs": 1e-6, "lr_abs": 1e-12, "counters": 0}
 
 

@@ -136,7 +136,7 @@ def test_a_refiner_shows_what_it_changed_and_opens_under_a_divider(browse, paint
         told.blend = getComputedStyle($(".stack img + img")).mixBlendMode;
         $(".cell.made").click(); await rest(); told.sides = all("#zoom .corner").map((one) => one.textContent);""",
     )
-    assert told["names"] == ["synthetic", "refined", "what changed, ×4", "real"]
+    assert told["names"] == ["synthetic", "refined", "change ×4", "real"]
     assert told["blend"] == "difference"
     assert told["sides"] == ["synthetic", "refined"]
 
@@ -223,6 +223,15 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browse, painted, ai
     file.write_text(tell.join(file.read_text().rsplit("</body>", 1)))
     told = browse(frame, "await rest(1500);")
     assert told["sizes"] == [360, 0, []]
+
+
+def test_the_last_evaluation_says_on_what_each_number_rests(browse, painted):
+    run = painted()
+    kid = {"name": "kid", "value": 0.0123, "deviation": 0.001, "better": "lower", "n": 30, "n_real": 30, "baseline": 0.002}
+    seen = {"resize": "299", "weights": "/w/inception.pth", "sha256": "0123456789ab", "details": {"subset": 30}, "note": "few"}
+    (run / "evaluation.json").write_text(json.dumps({"checkpoint": "best", "metrics": [kid | seen]}))
+    told = browse(page.write(run), 'told.row = all("#verdict tbody tr > *").map((cell) => cell.textContent);')
+    assert told == {"row": ["kid", "0.0123", "0.001", "lower", "30", "0.002", "299 · inception.pth 01234567 · subset 30 · few"]}
 
 
 def test_names_and_settings_that_look_like_markup_stay_text(browse, painted, ail):

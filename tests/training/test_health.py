@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 from i2i import models, runs
 from i2i.config import Config, from_assignments
 from i2i.data import scenes
+from i2i.data.samples import PairedSamples
 from i2i.losses.matching import l1
 from i2i.method import Method
 from i2i.methods import METHODS
@@ -293,8 +295,8 @@ def examined(new_run, trainer_of, watch, small_scenes) -> Callable[..., list[Ail
     `interfere` may change the method before each look at its outputs.
     """
 
-    def examine_run(method: str, *settings: str, interfere: Interfere | None = None) -> list[Ailment]:
-        steps = 60 if interfere else 250  # losses take longer to judge than outputs
+    def examine_run(method: str, *settings: str, interfere: Interfere | None = None, steps: int = 0) -> list[Ailment]:
+        steps = steps or (60 if interfere else 250)  # losses take longer to judge than outputs
         usual = ["train.log_every=10", "train.save_every=1000", "train.samples=0", "train.ema=0", "train.validate_every=20"]
         held_out = ["data.hold_back=2"] if method == "simgan" else []  # the other scenes have some
         usual += [f"train.metrics={kills.SEEN[kills.KIND[method]]}", *held_out]
@@ -328,6 +330,14 @@ def test_a_discriminator_without_an_opponent_wins(examined) -> None:
 @pytest.mark.parametrize("kind", ["lsgan", "hinge"])
 def test_a_discriminator_that_does_not_learn_loses(examined, kind) -> None:
     assert names(examined("pix2pix", f"model.gan={kind}", "train.player_lr.D=1e-9")) == {"D has lost", "D stands still"}
+
+
+def test_a_loader_that_takes_longer_than_a_step_keeps_the_network_waiting(examined, monkeypatch) -> None:
+    at_once = PairedSamples.__getitem__
+    monkeypatch.setattr(PairedSamples, "__getitem__", lambda self, number: time.sleep(0.05) or at_once(self, number))
+    monkeypatch.setattr("i2i.training.health.STEPS", 20)
+    slow = ["data.workers=0", "data.cache_gb=0", "train.log_every=2", "train.validate_every=1000"]
+    assert names(examined("pix2pix", *slow, steps=60)) == {"the data is slower than the network"}
 
 
 def test_a_generator_that_ignores_its_input_has_collapsed(examined) -> None:
