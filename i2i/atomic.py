@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from i2i.errors import OutOfResources, UserError
 
@@ -20,6 +21,8 @@ except ImportError:  # Windows
 MARK = ".i2i-tmp-"
 HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 DAY = 86400
+LOOKS, LOOK = 10, 0.02
+"""So often, and so many seconds apart, a lock is tried that somebody may hold for a moment."""
 _mine: set[str] = set()
 """The temporary names that this process is writing under."""
 
@@ -93,20 +96,27 @@ def locked(path: Path) -> Iterator[None]:
     Raises UserError if another process holds it. On systems and disks without locks nothing is held.
     """
     with path.open("a") as handle:
-        try:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is working in '{path.parent}'", "wait until it is done, or stop it first"
-            ) from None
-        except OSError:
-            pass  # a file system without locks, as on some clusters
+        if not _lock(handle):
+            raise UserError(f"another process is working in '{path.parent}'", "wait until it is done, or stop it first")
         yield
 
 
+def _lock(handle: IO[str]) -> bool:
+    """False where another process holds it. Whoever only looks, `is_locked`, lets go of it in a moment."""
+    for _ in range(LOOKS):
+        try:
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(LOOK)
+        except OSError:
+            return True  # a file system without locks, as on some clusters
+    return False
+
+
 def is_locked(path: Path) -> bool:
-    """Whether another process holds a lock file."""
+    """Whether somebody holds a lock file, this process included."""
     try:
         with path.open() as handle:
             if fcntl is not None:

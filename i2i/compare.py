@@ -2,19 +2,22 @@
 
 import json
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from i2i.config import CONFIG, SECTIONS, STAGES, Tree, completed, flat
 from i2i.data.folders import natural
+from i2i.errors import UserError
 from i2i.summary import summary
 from i2i.training import folder
 from i2i.training.best import badness
 
 APART = ("data.source", "data.x", "data.y")
 """Settings that are told in another place."""
+RESTS_ON = ("data", "direction", "seed", "palette", "segmenter_values")
+"""What an evaluation was asked to do, as it is kept."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Compared:
     """Runs by their summaries. `settings` are those that differ, with the value of each run; None where it has none.
 
     `exams` has a number for each run: those who share it were validated on the same images, as far as their files tell, so
-    that their validations compare. `why` says in what exams differ. `evaluations`: what `i2i evaluate` has left, by run.
+    that their validations compare. `why` says in what exams differ. `evaluations`: what `i2i evaluate` has left, by run, and
+    `grounds` numbers what they rest on: who shares one was measured on the same images in the same way.
     """
 
     runs: list[dict[str, Any]]
@@ -30,32 +34,51 @@ class Compared:
     exams: list[int]
     why: list[str]
     evaluations: list[dict[str, Any]]
+    grounds: list[int]
 
 
-def found(given: Sequence[Path]) -> list[Path]:
-    """The runs that are named, and those in folders that are named, each once."""
+def found(given: Sequence[Path], say: Callable[[str], None] = lambda text: None) -> list[Path]:
+    """The runs that are named, and those in folders that are named, each once. Of the latter damaged ones are left out."""
     runs: list[Path] = []
     for place in given:
         inside = [] if (place / CONFIG).is_file() else sorted(place.glob(f"*/{CONFIG}"), key=lambda file: natural(str(file)))
-        runs += [file.parent for file in inside] or [place]
+        runs += [run for file in inside if _is_readable(run := file.parent, say)] or [place]
     return list({run.resolve(): run for run in runs}.values())
+
+
+def _is_readable(run: Path, say: Callable[[str], None]) -> bool:
+    try:
+        folder.settings(run)
+    except UserError as error:
+        say(f"warning: '{run}' is left out: {error.message}")
+        return False
+    return True
 
 
 def compare(runs: Sequence[Path], by: str | None = None) -> Compared:
     """`by`: the metric whose best validation decides the order; without it they stay as they are given."""
     about = [summary(run) | {"weights": _weights(run)} for run in runs]
     if by:
-        about.sort(key=lambda one: badness(by, best["value"]) if (best := best_of(one, by)) else math.inf)
+        about.sort(key=lambda one: badness(by, best["value"]) if (best := best_validation(one, by)) else math.inf)
     places = [Path(one["run"]) for one in about]
     trees = [folder.settings(place).tree for place in places]
-    exams = [_exam(place, tree) for place, tree in zip(places, trees, strict=True)]
-    kinds = list(dict.fromkeys(tuple(exam.values()) for exam in exams))
-    numbers = [1 + kinds.index(tuple(exam.values())) for exam in exams]
+    exams = [_data(place, tree) | _exam(tree) for place, tree in zip(places, trees, strict=True)]
     why = [name for name in exams[0] if len({exam[name] for exam in exams}) > 1]
-    return Compared(about, _differing(trees), numbers, why, [folder.evaluation(place) or {} for place in places])
+    evaluations = [folder.evaluation(place) or {} for place in places]
+    grounds = [
+        _data(place, tree) | {key: found.get(key) for key in RESTS_ON}
+        for place, tree, found in zip(places, trees, evaluations, strict=True)
+    ]
+    return Compared(about, _differing(trees), _numbered(exams), why, evaluations, _numbered(grounds))
 
 
-def best_of(run: Mapping[str, Any], metric: str) -> dict[str, Any] | None:
+def _numbered(found: Sequence[Mapping[str, Hashable]]) -> list[int]:
+    """From 1; alike ones share a number."""
+    kinds = list(dict.fromkeys(tuple(one.values()) for one in found))
+    return [1 + kinds.index(tuple(one.values())) for one in found]
+
+
+def best_validation(run: Mapping[str, Any], metric: str) -> dict[str, Any] | None:
     """The step and value of its best validation."""
     return ((run["validation"] or {}).get("metrics", {}).get(metric) or {}).get("best")
 
@@ -71,18 +94,25 @@ def winners(metric: str, values: Sequence[float | None], groups: Sequence[Hashab
     return found
 
 
-def _exam(run: Path, tree: Tree) -> dict[str, Hashable]:
-    """What has to be the same for two validations to compare, by the words for it."""
-    data, train = completed(tree)["data"], completed(tree)["train"]
-    saved = folder.checkpoints(run)
+def _data(run: Path, tree: Tree) -> dict[str, Hashable]:
+    """What has to be the same for two measurements to compare, by the words for it."""
+    data, saved = completed(tree)["data"], folder.checkpoints(run)
     seen = folder.about(saved[-1] / folder.MODEL) if saved else {}
     return {
         "the data": data["source"],
         "its images": json.dumps(seen.get("data")),
         "the direction": data["direction"],
-        "the size of the crops": json.dumps([data["size"], data["load_size"], data["resize"]]),
         "the kind of images": json.dumps([data["x"], data["y"]]),
-        "the images held back": json.dumps([data["hold_back"], train["validate_images"], seen.get("held_out")]),
+        "the images held back": json.dumps([data["hold_back"], seen.get("held_out")]),
+    }
+
+
+def _exam(tree: Tree) -> dict[str, Hashable]:
+    """The same of validations alone."""
+    data = completed(tree)["data"]
+    return {
+        "the size of the crops": json.dumps([data["size"], data["load_size"], data["resize"]]),
+        "how many are measured": completed(tree)["train"]["validate_images"],
     }
 
 

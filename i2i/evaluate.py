@@ -31,7 +31,7 @@ from i2i.runs import saved_config
 from i2i.scores import PROTOCOL, Asked, Report, Shot, score
 from i2i.segmenter import VOID, Seen
 from i2i.styles import drawn, has_styles
-from i2i.training.folder import BEST, checkpoints, step_of
+from i2i.training.folder import BEST, CHECKPOINTS, checkpoints, step_of
 from i2i.translate import Direction, Translator
 
 Progress = Callable[[int, int], None]
@@ -173,7 +173,7 @@ def _weights(run: Path, which: str | None) -> Path:
     known = f"{quote(str(run))} has the steps {', '.join(str(step_of(f)) for f in saved)}" if saved else None
     if which == "last" and saved:
         return saved[-1]
-    if which == "best" and (best := run / "checkpoints" / BEST).exists():
+    if which == "best" and (best := run / CHECKPOINTS / BEST).exists():
         return best
     named = [found for found in saved if which.isdecimal() and step_of(found) == int(which)]
     if named:

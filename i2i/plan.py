@@ -27,7 +27,7 @@ from i2i.losses.perceptual import weights_file
 from i2i.measure import Cost, measure
 from i2i.methods import chosen as known_method
 from i2i.models import configure, method_class
-from i2i.prepare import Prepared, check_networks, prepare
+from i2i.prepare import Prepared, check_networks, prepare, spared
 from i2i.training.memory import is_about_memory
 from i2i.training.precision import choose_device, choose_precision
 
@@ -372,8 +372,10 @@ def _concerns(findings: Sequence[Finding], about: Facts, length: Length, pace: P
     busy = _busy()
     if busy:
         said.append(busy)
-    if not about.held_out and not about.synthetic:
-        said.append("nothing is held out: put some images into a folder val or test, and results can be judged on what is new")
+    if not about.held_out and not spared(about.fewest):
+        said.append(
+            "nothing is held out: --set data.hold_back=10 or a folder val or test lets results be judged on what is new"
+        )
     if about.labels and not about.labels.unlabelled:
         said.append("every id is a class here; where one means unlabelled, name it: --set 'data.void=[N]'")
     return said

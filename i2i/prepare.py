@@ -89,6 +89,11 @@ def _largest_crop(config: Config) -> tuple[int, int]:
     return max((stage.data.crop for stage in config.by_stage().values()), key=math.prod)
 
 
+def spared(images: int) -> int:
+    """How many of so many images a side, none of which is held out, are held back without being asked to."""
+    return min(images // SHARE, MOST) if images >= SHARE * FEWEST else 0
+
+
 def divided(found: folders.Found, kind: str, settings: DataSettings) -> tuple[folders.Sides, folders.Sides | None, list[str]]:
     """What is trained on and what is not, as x and y: the data's own val or test, else images that are held back.
 
@@ -100,8 +105,7 @@ def divided(found: folders.Found, kind: str, settings: DataSettings) -> tuple[fo
         if count:
             raise UserError("data.hold_back has no effect: the data has a held-out part of its own", "leave it out")
         return train, oriented(found.held_out, kind, settings.direction)[0], notes
-    if count is None:
-        count = min(least // SHARE, MOST) if least >= SHARE * FEWEST else 0
+    count = spared(least) if count is None else count
     if not count or not least:
         return train, None, notes
     if count >= least:

@@ -92,7 +92,7 @@ def score(
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Measure outputs against real images. `matched`: fake[i] belongs to real[i]; `styles` makes many outputs of input i.
-    `seen` counts what a segmenter sees in fake[i] and real[i].
+    `seen` counts what a segmenter sees in fake[i], and in real[i] where they are matched.
 
     Raises UserError where matched sizes differ.
     """
@@ -112,8 +112,8 @@ def score(
         sets.add(output, other)
         if pairs and output is not None and other is not None:
             pairs.add(output, other)
-        if seen and output is not None and other is not None:
-            seen.add(i, output, other)
+        if seen and output is not None:
+            seen.add(i, output, other if matched else None)
         on_progress(i + 1, steps + inputs)
     for i in range(inputs):
         assert styles

@@ -65,11 +65,18 @@ class Segmenter:
                 f"the segmenter '{self.file}' fails on an image of {width}x{height}: {_reason(error)}",
                 "export it with free sizes, or with one that all images are resized to",
             ) from None
-        if found.ndim == 4 and found.shape[1] > 1:
-            return found[0].argmax(0), found.shape[1]
-        ids = found[0, 0] if found.ndim == 4 else found[0] if found.ndim == 3 else found
-        if ids.ndim != 2 or not (ids.dtype.kind in "iu" or found.ndim == 3):
-            raise UserError(f"'{self.file}' gives {found.dtype} of {found.shape}, which is no segmentation", CONTRACT)
+        if not isinstance(found, np.ndarray):
+            raise UserError(f"'{self.file}' gives a {type(found).__name__}, which is no segmentation", CONTRACT)
+        match found.shape:
+            case (1, classes, _, _) if classes > 1:
+                return found[0].argmax(0), classes
+            case (1, _, _) | (1, 1, _, _) if found.ndim == 3 or found.dtype.kind in "iu":  # one class is no choice
+                pass
+            case _:
+                raise UserError(f"'{self.file}' gives {found.dtype} of {found.shape}, which is no segmentation", CONTRACT)
+        ids = found.reshape(found.shape[-2:])
+        if not (ids >= 0).all() or (ids != np.floor(ids)).any():
+            raise UserError(f"'{self.file}' gives values that are no ids of classes, such as {ids.min():g}", CONTRACT)
         return ids.astype(np.int64), None
 
     def _scaled(self, array: np.ndarray) -> np.ndarray:
@@ -110,7 +117,7 @@ def _reason(error: Exception) -> str:
 
 
 class Seen:
-    """Counts pixels of each class over the whole set, in outputs and in the real images of the same label maps.
+    """Counts pixels of each class over the whole set, in outputs and, where there are any, in real images of the same labels.
 
     `labels`: the ids of image i, (H, W), `VOID` where nothing counts; `classes`: how many there are, where that is known.
     """
@@ -119,12 +126,12 @@ class Seen:
         self.segmenter, self.labels, self.classes = segmenter, labels, classes
         self.outputs, self.real, self.count = torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 0, dtype=torch.int64), 0
 
-    def add(self, number: int, output: Tensor, real: Tensor) -> None:
+    def add(self, number: int, output: Tensor, real: Tensor | None) -> None:
         """Images: (3, H, W) uint8."""
         labels = self.labels(number)
-        self.outputs, self.real = (
-            _added(confused, self._confusion(image, labels)) for confused, image in ((self.outputs, output), (self.real, real))
-        )
+        self.outputs = _added(self.outputs, self._confusion(output, labels))
+        if real is not None:
+            self.real = _added(self.real, self._confusion(real, labels))
         self.count += 1
 
     def _confusion(self, image: Tensor, labels: np.ndarray) -> Tensor:
@@ -146,17 +153,24 @@ class Seen:
             raise UserError(f"the segmenter sees the class {seen}, and the label maps have 0 to {self.classes - 1}", hint)
 
     def outcomes(self) -> dict[str, Outcome]:
-        if not self.real.sum():
+        if not self.outputs.sum():
             return {}
-        found = {}
-        for name, measure in MEASURES.items():
-            found[name] = Outcome(measure(self.outputs), baseline=measure(self.real), baseline_n=self.count)
-        return found
+        compared = bool(self.real.sum())
+        return {
+            name: Outcome(
+                measure(self.outputs),
+                baseline=measure(self.real) if compared else None,
+                baseline_n=self.count if compared else None,
+            )
+            for name, measure in MEASURES.items()
+        }
 
     def warnings(self) -> list[str]:
-        """A word where the segmenter fails on real images, so that what it says of outputs means little."""
-        if not self.real.sum():
+        """A word where the segmenter fails on real images, or could not be tried on any, so that its numbers mean little."""
+        if not self.outputs.sum():
             return []
+        if not self.real.sum():
+            return ["the real images have no label maps, so that nobody knows how well the segmenter sees"]
         right, usual = palettes.accuracy(self.real), float(self.real.sum(1).max() / self.real.sum())
         iou = palettes.mean_iou(self.real)
         if iou >= POOR and right > usual:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pydantic import ValidationError
@@ -49,23 +50,34 @@ def of(run: Path, settings: Tree, log: Sequence[Row]) -> dict[str, Any]:
         "losses": {name: value for name, value in row.items() if "/" in name and not name.startswith("lr/")},
         "rates": {name.removeprefix("lr/"): value for name, value in row.items() if name.startswith("lr/")},
         "best_by": _best_by(tree),
-        "validation": _validation(tree, log, saved),
+        "validation": _validation(log),
         "checkpoints": names,
         "last": names[-1] if names else None,
-        "best": folder.pointed_at(run, "best"),
+        "best": (kept := folder.pointed_at(run, folder.BEST)),
+        "recommended": str(run / folder.CHECKPOINTS / folder.BEST if kept and kept != names[-1] else run),
         "model": str(run / folder.MODEL) if (run / folder.MODEL).exists() else None,
-        "warnings": [ailment._asdict() for ailment in health.of_run(log, settings)],
+        "warnings": [ailment._asdict() for ailment in health.of_run(log, tree)] if _learns_from(tree) else [],
     }
 
 
+def translating(about: Mapping[str, Any]) -> str:
+    """The command that translates a folder with the best that a run has, by its summary."""
+    return f"i2i translate {quote(about['recommended'])} FOLDER -o OUT" + (" --instances DIR" if about["instances"] else "")
+
+
 def is_validation(row: Row) -> bool:
-    return any(name.startswith("val/") for name in row)
+    return any(name.startswith(("val/", "probe/")) for name in row)
+
+
+def _stage(row: Row) -> int:
+    """The step after which the stage of a line begins."""
+    return row.get("from", 0)
 
 
 def _best_by(tree: Tree) -> str | None:
     """The metric by which the best checkpoint is kept."""
     train, data = tree["train"], _learns_from(tree)
-    return best.chosen_by(data, train["metrics"], train["best_by"]) if data else None
+    return best.measured(data, train["metrics"], train["best_by"])[1] if data else None
 
 
 def _learns_from(tree: Tree) -> str | None:
@@ -73,10 +85,10 @@ def _learns_from(tree: Tree) -> str | None:
     return METHODS[tree["method"]].data if tree["method"] in METHODS else None
 
 
-def _validation(tree: Tree, log: Sequence[Row], saved: "_Saved") -> dict[str, Any] | None:
+def _validation(log: Sequence[Row]) -> dict[str, Any] | None:
     """The metrics that were measured in the last stage, each with its last and its best value; None where none was."""
     rows = [row for row in log if is_validation(row)]
-    rows = [row for row in rows if row["step"] > saved.start(tree, rows[-1]["step"])]
+    rows = [row for row in rows if _stage(row) == _stage(rows[-1])]
     names = dict.fromkeys(name.removeprefix("val/") for row in rows for name in row if name.startswith("val/"))
     found = {
         name: {"better": METRICS[name].better, "last": _at(best.series(rows, f"val/{name}")[-1]), "best": _at(top)}
@@ -128,9 +140,10 @@ class _Saved:
             yield first, first + steps, each
             first += steps
 
-    def start(self, tree: Tree, step: int) -> int:
-        """The first step of the stage that a step is in."""
-        return max((first for first, _, _ in self.stages(tree) if first < step), default=0)
+    @property
+    def stage(self) -> int:
+        """The step after which its stage begins, of which alone the trainer counts steps and seconds."""
+        return self.step - self.state.get("step", self.step)
 
     def epoch(self, tree: Tree) -> float:
         """In the stage that it is in; 0 where nothing tells."""
@@ -141,15 +154,14 @@ class _Saved:
 def _progress(saved: _Saved, tree: Tree, log: Sequence[Row]) -> dict[str, Any]:
     """How far it is and how long that took: by the log, or by the last checkpoint where that is further."""
     row, ahead = log[-1] if log else {}, saved.step > (log[-1].get("step", 0) if log else 0)
-    clocks = {saved.start(tree, line["step"]): line["seconds"] for line in log if "seconds" in line}  # each stage has its own
+    clocks = {_stage(line): line["seconds"] for line in log if "seconds" in line}  # each stage has its own
     if ahead and "seconds" in saved.state:
-        clocks[saved.start(tree, saved.step)] = saved.state["seconds"]
+        clocks[saved.stage] = saved.state["seconds"]
     step, seconds = max(saved.step, row.get("step", 0)), sum(clocks.values())
     whole = None if tree.get("stages") else tree["train"]["steps"]
     steps = whole or row.get("steps") or max(end for _, end, _ in saved.stages(tree)) or None
-    pace = _pace([line for line in log if saved.start(tree, line["step"]) == saved.start(tree, step)]) or (
-        seconds / step if seconds else None
-    )
+    stage = saved.stage if ahead else _stage(row)
+    pace = _pace([line for line in log if _stage(line) == stage]) or (seconds / step if seconds else None)
     return {
         "step": step,
         "saved": saved.step,
@@ -172,7 +184,7 @@ def _state(run: Path, tree: Tree, log: Sequence[Row], progress: Mapping[str, Any
     """running, stopped or finished; a run whose patience has ended is finished too."""
     if atomic.is_locked(run / folder.LOCK):
         return "running"
-    metric, patience = _best_by(tree), tree["train"]["patience"]
+    kept = [row for row in log if row["step"] <= progress["saved"]]  # the others are forgotten when it goes on
     ended = progress["steps"] is not None and progress["saved"] >= progress["steps"]
-    ended |= patience is not None and metric is not None and best.waits(log, metric) >= patience
+    ended |= best.spent(kept, _best_by(tree), tree["train"]["patience"])
     return "finished" if ended else "stopped"

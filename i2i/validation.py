@@ -11,20 +11,17 @@ from i2i.config import Config
 from i2i.data import loader
 from i2i.data.loader import collate
 from i2i.data.samples import FixedSamples
-from i2i.domain import Domain
 from i2i.errors import UserError
-from i2i.items import shown
 from i2i.method import Batch, Method
 from i2i.metrics import METRICS
 from i2i.metrics.symptoms import Symptoms
 from i2i.models import method_class
 from i2i.scores import Asked, Shot, open_judges, score
 from i2i.styles import has_styles
-from i2i.training.best import chosen_by, measured
+from i2i.training.best import measured
 from i2i.training.precision import Precision
+from i2i.training.sheets import shown
 
-FLOATS = (-1.0, 1.0)
-"""The range of what methods make."""
 Floats = Callable[[loader.Batch], Batch]
 STYLED = 8
 """So many inputs are also translated in another style."""
@@ -49,7 +46,7 @@ def examine(config: Config, held_out: int) -> list[str]:
     if config.stages and train.patience:
         raise UserError("train.patience cannot go with stages, whose lengths are fixed before", "leave it out")
     data = method_class(config.method).data
-    names, by = measured(data, train.metrics), chosen_by(data, train.metrics, train.best_by)
+    names, by = measured(data, train.metrics, train.best_by)
     count = min(held_out, train.validate_images)
     kinds = ["pairs", "sets"] if data == "paired" else ["sets"]
     for name in names:
@@ -63,7 +60,10 @@ def examine(config: Config, held_out: int) -> list[str]:
     if count >= least:
         return [f"every {train.validate_every} steps {count} held-out images are measured; the best checkpoint is that by {by}"]
     if train.best_by or train.patience:
-        raise UserError(f"{by} needs {least} images, and {count} are held out to validate on", "train.best_by=l1 needs one")
+        enough = [name for name in names if METRICS[name].least <= count]
+        hint = f"{least} in the data's held-out part, or data.hold_back={least} where it has none"
+        hint += f", or train.best_by={enough[0]}" if enough else ""
+        raise UserError(f"{by} needs {least} images, and {count} are held out to validate on", hint)
     return [f"{count} held-out images are too few for {by}, which needs {least}: no checkpoint is kept as the best one"]
 
 
@@ -79,9 +79,9 @@ class Validation:
         self.most = config.train.validate_images
         data, train = method_class(config.method).data, config.train
         self.paired = data == "paired"
-        names, by = measured(data, train.metrics), chosen_by(data, train.metrics, train.best_by)
+        names, by = measured(data, train.metrics, train.best_by)
         self.asked = Asked(names, require=True, seed=train.seed, device=precision.device, baselines=False)
-        self.by = by if by and min(self._count(unseen), self.most) >= METRICS[by].least else None
+        self.by = by if min(self._count(unseen), self.most) >= METRICS[by].least else None
 
     @staticmethod
     def _count(samples: FixedSamples) -> int:
@@ -127,9 +127,5 @@ class Validation:
 
 def _shot(number: int, image: Tensor) -> Shot:
     """image: (1, C, H, W) in [-1, 1], kept as people see it: (3, H, W) uint8."""
-    array = image[0].float().permute(1, 2, 0).cpu().numpy()
-    low, high = FLOATS
-    levels = torch.from_numpy(shown(array, Domain(channels=array.shape[2], dtype="float32", low=low, high=high))).permute(
-        2, 0, 1
-    )
-    return Shot(str(number), lambda: levels, array.shape[:2], "")
+    levels = torch.from_numpy(shown(image[0])).permute(2, 0, 1)
+    return Shot(str(number), lambda: levels, (levels.shape[1], levels.shape[2]), "")

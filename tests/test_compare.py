@@ -1,5 +1,7 @@
 """Which settings of runs differ, and which of their numbers compare."""
 
+import json
+
 import pytest
 import torch
 
@@ -41,7 +43,8 @@ def test_settings_that_differ_are_told_by_their_whole_key(run_folder, one, other
         ({}, []),
         ({"data": {"source": "b"}}, ["the data"]),
         ({"data": {"source": "a", "direction": "BtoA"}}, ["the direction"]),
-        ({"data": {"source": "a"}, "train": {"validate_images": 7}}, ["the images held back"]),
+        ({"data": {"source": "a"}, "train": {"validate_images": 7}}, ["how many are measured"]),
+        ({"data": {"source": "a", "hold_back": 7}}, ["the images held back"]),
         ({"seen": {"data": {"x": 21, "y": 30, "names": "m"}}}, ["its images"]),
         ({"data": {"source": "a", "y": {"channels": 1}}}, ["the kind of images"]),
         ({"data": {"source": "a", "size": 128}}, ["the size of the crops"]),
@@ -52,6 +55,25 @@ def test_validations_compare_where_they_are_of_the_same_images(run_folder, chang
     found = compare([run_folder("a", **same), run_folder("b", **{**same, **changes})])
     assert found.why == why
     assert found.exams == ([1, 2] if why else [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "beside", "grounds"),
+    [
+        ({}, {}, [1, 1]),
+        ({"data": {"source": "a", "size": 128}}, {}, [1, 1]),  # whole images are evaluated
+        ({"data": {"source": "b"}}, {}, [1, 2]),
+        ({}, {"direction": "BtoA"}, [1, 2]),
+        ({}, {"palette": "0af3"}, [1, 2]),
+        ({}, {"seed": 1}, [1, 2]),
+    ],
+)
+def test_evaluations_compare_where_the_same_was_asked_of_the_same_images(run_folder, changes, beside, grounds):
+    same = {"saved": [1], "data": {"source": "a"}}
+    runs = [run_folder("a", **same), run_folder("b", **{**same, **changes})]
+    for run, asked in zip(runs, ({}, beside), strict=True):
+        (run / "evaluation.json").write_text(json.dumps({"metrics": [], "direction": "AtoB", "seed": 0, **asked}))
+    assert compare(runs).grounds == grounds
 
 
 @pytest.mark.parametrize(
@@ -76,6 +98,14 @@ def test_a_folder_stands_for_the_runs_in_it_in_natural_order(run_folder, tmp_pat
     (tmp_path / "junk").mkdir()
     runs = [run_folder(name) for name in ("run-10", "run-9")]
     assert found([tmp_path, runs[0]]) == [runs[1], runs[0]]
+
+
+def test_a_damaged_run_in_a_folder_is_left_out_with_a_word_and_a_named_one_is_not(run_folder, tmp_path):
+    runs, said = [run_folder(name) for name in ("a", "b")], []
+    (runs[0] / "config.yaml").write_text("method: [")
+    assert found([tmp_path], said.append) == [runs[1]]
+    assert said[0].startswith(f"warning: '{runs[0]}' is left out: ")
+    assert found([runs[0]]) == [runs[0]]
 
 
 def test_runs_can_be_sorted_and_one_that_was_not_measured_comes_last(run_folder):

@@ -302,6 +302,15 @@ def test_a_segmenter_is_asked_about_the_label_maps_that_went_in(run, network) ->
         evaluate.a_run(folder, Asked(segmenter=Segmenter(network())))
 
 
+def test_a_segmenter_that_looks_at_outputs_without_partners_is_not_asked_about_real_images(run, network) -> None:
+    folder = run("cyclegan", "unpaired", generator={"width": 4, "blocks": 1})
+    asked = Asked(["seg-accuracy"], palette=torch.tensor([[0, 0, 0], [255, 0, 0], [0, 0, 255]]), segmenter=Segmenter(network()))
+    report = evaluate.a_run(folder, asked)
+    assert only(report).outcome.value > 0
+    assert only(report).outcome.baseline is None
+    assert "nobody knows how well the segmenter sees" in report.warnings[0]
+
+
 def test_inputs_that_paint_classes_are_label_maps_once_their_palette_is_given(run, network) -> None:
     folder, segmenter = run("pix2pix", **UNET), Segmenter(network())
     with pytest.raises(UserError, match="are no label maps"):

@@ -1,6 +1,7 @@
 """What a segmenter sees: a network that names the colour of each pixel, and counts made by hand."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,7 +86,34 @@ def test_a_segmenter_that_fails_on_real_images_is_said_to_mean_little(network):
     assert "check --segmenter-values" in warning
 
 
+def test_without_real_images_of_the_labels_there_is_nothing_to_compare_with_and_that_is_said(network):
+    seen = Seen(Segmenter(network(), "0..255"), lambda i: np.array(TRUE), 3)
+    seen.add(0, painted(OUTPUT), None)
+    found = seen.outcomes()["seg-accuracy"]
+    assert (found.value, found.baseline, found.baseline_n) == (6 / 8, None, None)
+    assert seen.warnings() == ["the real images have no label maps, so that nobody knows how well the segmenter sees"]
+
+
 # Refusals
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        np.zeros((3, 2, 4), np.float32),  # logits without a batch
+        np.zeros((2, 4), np.int64),
+        np.full((1, 2, 4), -1, np.int64),
+        np.full((1, 2, 4), 0.5, np.float32),
+        [np.zeros((1, 2, 4))],
+    ],
+    ids=["batchless", "flat", "negative", "broken", "sequence"],
+)
+def test_an_output_that_is_neither_logits_nor_ids_is_refused(network, monkeypatch, found):
+    odd = Segmenter(network(), "0..255")
+    monkeypatch.setattr(odd, "session", SimpleNamespace(run=lambda *_: [found]))
+    with pytest.raises(UserError, match=r"which is no segmentation|no ids of classes") as error:
+        odd(painted(TRUE))
+    assert error.value.hint == segmenter.CONTRACT
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from i2i import atomic
 from i2i.errors import UserError
-from i2i.summary import summary
+from i2i.summary import summary, translating
 
 TREE = {"method": "pix2pix", "data": {"source": "/photos"}, "train": {"steps": 100, "batch": 2}}
 KEYS = ("state", "step", "saved", "steps", "epoch", "seconds")
@@ -18,6 +18,11 @@ def run(run_folder):
 
 def line(step, seconds, **values):
     return {"step": step, "steps": 100, "epoch": step / 10, "seconds": seconds, **(values or {"G/l1": 1.0, "lr/G": 0.1})}
+
+
+def staged(log):
+    """The lines of a run whose second stage begins after step 20."""
+    return [row | {"from": 0 if row["step"] <= 20 else 20} for row in log]
 
 
 def told(folder):
@@ -54,7 +59,8 @@ def test_a_run_stopped_between_two_lines_stands_at_its_checkpoint(run):
 def test_the_clocks_of_stages_are_added_up_and_the_pace_is_that_of_the_last(run):
     stages = {"coarse": {"train": {"steps": 20}}, "fine": {"train": {"steps": 60, "batch": 4}}}
     state = {"step": 30, "ranks": 1, "seconds": 90.0}
-    folder = run([line(10, 5.0), line(20, 9.0), line(30, 30.0), line(40, 60.0)], saved=[50], state=state, stages=stages)
+    log = staged([line(10, 5.0), line(20, 9.0), line(30, 30.0), line(40, 60.0)])
+    folder = run(log, saved=[50], state=state, stages=stages)
     assert told(folder) == ("stopped", 50, 50, 100, 6.0, 99.0)  # 9 of the coarse stage, and 90
     assert summary(folder)["seconds_per_step"] == 3.0
 
@@ -62,7 +68,7 @@ def test_the_clocks_of_stages_are_added_up_and_the_pace_is_that_of_the_last(run)
 def test_only_validations_of_the_last_stage_are_compared_with_each_other(run):
     stages = {"coarse": {"train": {"steps": 20}}, "fine": {"train": {"steps": 60}}}
     log = [line(step, step, **{"val/ssim": value}) for step, value in ((10, 0.9), (20, 0.8), (30, 0.2), (40, 0.3), (50, 0.1))]
-    found = summary(run(log, saved=[50], stages=stages))["validation"]
+    found = summary(run(staged(log), saved=[50], stages=stages))["validation"]
     assert (found["count"], found["metrics"]["ssim"]["best"], found["metrics"]["ssim"]["last"]) == (
         3, {"step": 40, "value": 0.3}, {"step": 50, "value": 0.1},
     )  # fmt: skip
@@ -91,9 +97,29 @@ def test_a_run_is_finished_at_its_last_step_or_when_its_patience_ends(run):
     assert summary(run([line(100, 9.0)], saved=[100]))["state"] == "finished"
 
 
-def test_patience_ends_a_run(run):
+@pytest.mark.parametrize(("saved", "state"), [(30, "finished"), (20, "stopped")])
+def test_patience_ends_a_run_once_the_checkpoint_of_its_end_is_written(run, saved, state):
     log = [line(step, step, **{"val/ssim": 1 / step}) for step in (10, 20, 30)]
-    assert summary(run(log, saved=[30], train={"steps": 100, "patience": 2}))["state"] == "finished"
+    assert summary(run(log, saved=[saved], train={"steps": 100, "patience": 2}))["state"] == state
+
+
+@pytest.mark.parametrize("changes", [{"model": None}, {"model": {"gan": "hinge"}}, {"method": "pix3pix"}])
+def test_the_settings_of_another_version_and_an_unknown_method_are_enough(run, changes):
+    log = [line(step, step, **{"G/gan": 1.0, "D/real": 0.0, "D/fake": 0.0}) for step in range(1, 90)]
+    assert summary(run([row | {"from": 0, "until": 100} for row in log], **changes))["warnings"] == []
+
+
+def test_what_is_recommended_is_the_best_where_it_is_not_the_last(run):
+    folder = run(saved=[7, 9])
+    assert summary(folder)["recommended"] == str(folder)
+    (folder / "checkpoints" / "best").symlink_to("step-000000007")
+    assert summary(folder)["recommended"] == str(folder / "checkpoints" / "best")
+    assert translating(summary(folder)) == f"i2i translate {folder}/checkpoints/best FOLDER -o OUT"
+
+
+def test_a_run_that_needs_instance_maps_is_translated_with_them(run):
+    x = {"channels": 5, "labels": True, "instances": True}
+    assert translating(summary(run(data={"x": x}))).endswith("FOLDER -o OUT --instances DIR")
 
 
 def test_a_run_that_is_being_trained_says_so_and_is_not_disturbed(run):

@@ -43,8 +43,8 @@ def compare(
     from i2i.compare import compare, found
     from i2i.metrics import chosen
 
-    by = chosen(sort)[0] if sort is not None else None
-    compared = compare(found(runs), by)
+    by = chosen([sort], "--sort")[0] if sort is not None else None
+    compared = compare(found(runs, messages.say), by)
     if as_json:
         messages.result_json(asdict(compared))
         return
@@ -103,9 +103,8 @@ def _value(number: dict[str, Any]) -> float | None:
 
 def _grounds(compared: "Compared", found: Sequence[dict[str, Any] | None]) -> list[Hashable]:
     """On what each of the numbers rests: those that rest on the same compare."""
-    beside = zip(compared.exams, compared.evaluations, found, strict=True)
     keys = ("n", "n_real", "sha256")
-    return [(exam, tree.get("data"), tree.get("seed"), *[(one or {}).get(key) for key in keys]) for exam, tree, one in beside]
+    return [(ground, *((one or {}).get(key) for key in keys)) for ground, one in zip(compared.grounds, found, strict=True)]
 
 
 def _marked(metric: str, values: Sequence[float | None], groups: Sequence[Hashable]) -> list[tuple[str, str]]:
@@ -144,30 +143,32 @@ def _notes(compared: "Compared", *, starred: bool) -> Iterator[str]:
         yield f"note: validations compare within a set only; the sets differ in {', '.join(compared.why)}"
     if len(by := {run["best_by"] for run in compared.runs if run["validation"]}) > 1:
         yield f"note: the best checkpoints were chosen by different metrics: {', '.join(sorted(by))}"
-    rest = {key for tree in compared.evaluations if tree for key in [(tree.get("data"), tree.get("seed"))]}
+    grounds = {ground for ground, tree in zip(compared.grounds, compared.evaluations, strict=True) if tree}
     counts = {(n["n"], n["n_real"]) for tree in compared.evaluations for n in tree.get("metrics", [])}
-    if len(rest) > 1 or len(counts) > 1:
-        yield "note: not all evaluations rest on the same images, seed and numbers of them; those that do are compared"
+    if len(grounds) > 1 or len(counts) > 1:
+        yield "note: not all evaluations rest on the same images, direction, seed and numbers; those that do are compared"
 
 
 def _next(compared: "Compared") -> str:
     """What to do with the best run; where none is, look at one."""
+    from i2i.summary import translating
+
     best = _best(compared)
     if best is None:
         return f"i2i show {quote(compared.runs[0]['run'])}"
-    run, older = compared.runs[best], compared.runs[best]["best"] not in (None, compared.runs[best]["last"])
+    run = compared.runs[best]
     if compared.evaluations[best]:
-        return messages.translating(run["run"] + ("/checkpoints/best" if older else ""), instances=run["instances"])
-    return f"i2i evaluate {quote(run['run'])}" + (" --checkpoint best" if older else "")
+        return translating(run)
+    return f"i2i evaluate {quote(run['run'])}" + (" --checkpoint best" if run["recommended"] != run["run"] else "")
 
 
 def _best(compared: "Compared") -> int | None:
     """Which run has the best validation, by the one metric that chooses their best checkpoints."""
-    from i2i.compare import best_of, winners
+    from i2i.compare import best_validation, winners
 
     measured = {run["best_by"] if run["validation"] else "" for run in compared.runs}
     if len(measured) > 1 or "" in measured or len(set(compared.exams)) > 1:
         return None
     (by,) = measured
-    values = [best["value"] if (best := best_of(run, by)) else None for run in compared.runs]
+    values = [best["value"] if (best := best_validation(run, by)) else None for run in compared.runs]
     return next(iter(winners(by, values, compared.exams)), None)

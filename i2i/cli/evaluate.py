@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from i2i.evaluate import Labels
     from i2i.metrics import Metric
     from i2i.scores import Asked, Number, Report
-    from i2i.segmenter import Segmenter
 
 HEADINGS = ("metric", "value", "+-", "better", "n", "real/real", "n", "value at that n", "seen")
 
@@ -100,9 +99,12 @@ def evaluate(
         raise UserError(f"--direction must be AtoB or BtoA, not '{direction}'", "leave it out for the direction of training")
     from i2i import evaluate as evaluating
     from i2i.data.locate import paced
+    from i2i.losses.weight_files import sha256
+    from i2i.segmenter import Segmenter
+    from i2i.summary import summary, translating
 
     asked = _asked(metrics, weights, palette, require, seed, device)
-    asked = replace(asked, segmenter=_segmenter(segmenter, segmenter_values)) if segmenter else asked
+    asked = replace(asked, segmenter=Segmenter(segmenter, segmenter_values)) if segmenter else asked
     told = paced(messages.say, "looked at", "images")
     if run is not None:
         how: dict[str, Any] = {"data": data, "which": checkpoint, "direction": direction, "say": messages.say}
@@ -119,11 +121,18 @@ def evaluate(
     for warning in report.warnings:
         messages.say(f"warning: {warning}")
     if run is not None:
-        _keep(run, {"when": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "checkpoint": checkpoint, "data": data, **tree})
+        about = summary(run)
+        rests_on = {
+            "data": data,
+            "direction": direction or about["direction"],
+            "palette": sha256(palette) if palette else None,
+            "segmenter_values": segmenter_values if segmenter else None,
+        }
+        _keep(run, {"when": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "checkpoint": checkpoint, **rests_on, **tree})
     missing = [number.outcome for number in report.numbers if number.outcome.hint]
     for note in dict.fromkeys(f"{outcome.reason}: {outcome.hint}" for outcome in missing):
         messages.say(f"note: {note}")
-    messages.next_command(_translating(run) if run else _again(fake, real, target))
+    messages.next_command(translating(about) if run else _again(fake, real, target))
 
 
 def _refuse_contradictions(
@@ -149,12 +158,6 @@ def _require_segmenter(run: Path | None, target: Path | None, segmenter: Path | 
         raise UserError("a segmenter is compared with label maps, and there are none", "--labels DIR, and --target DIR")
 
 
-def _segmenter(file: Path, values: str) -> "Segmenter":
-    from i2i.segmenter import Segmenter
-
-    return Segmenter(file, values)
-
-
 def _labels(folder: Path, palette: Path | None, void: str) -> "Labels":
     from i2i.data.labels import read_palette
     from i2i.evaluate import Labels
@@ -170,7 +173,9 @@ def _asked(
 ) -> "Asked":
     from i2i.metrics import chosen
 
-    names = chosen(metrics) if metrics is not None else []  # a wrong name is refused before torch is imported
+    names = (
+        chosen(metrics.split(","), "--metrics") if metrics is not None else []
+    )  # a wrong name is refused before torch is imported
     import torch
 
     from i2i.data.labels import read_palette
@@ -179,12 +184,6 @@ def _asked(
 
     colours = torch.tensor(read_palette(palette)) if palette else None
     return Asked(names, weights or [], colours, require, seed, choose_device(device))
-
-
-def _translating(run: Path) -> str:
-    from i2i.summary import summary
-
-    return messages.translating(str(run), instances=summary(run)["instances"])
 
 
 def _again(fake: Path | None, real: Path | None, target: Path | None) -> str:

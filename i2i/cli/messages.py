@@ -4,7 +4,6 @@ import json
 import math
 import os
 import sys
-from shlex import quote
 from typing import Any
 
 from i2i.errors import UserError
@@ -69,11 +68,6 @@ def fail(error: UserError) -> None:
 def next_command(command: str) -> None:
     """Every command ends by saying what comes next."""
     say(f"{_coloured('next:', '36')} {command}")
-
-
-def translating(model: str, *, instances: bool) -> str:
-    """The command that translates a folder with a model."""
-    return f"i2i translate {quote(model)} FOLDER -o OUT" + (" --instances DIR" if instances else "")
 
 
 def _line(text: str, stream: Any) -> None:

@@ -132,18 +132,17 @@ def _role(name: str, about: dict[str, Any]) -> str:
 
 
 def _is_best_older(about: dict[str, Any]) -> bool:
-    return about["best"] not in (None, about["last"])
+    return about["recommended"] != about["run"]
 
 
 def _next(about: dict[str, Any]) -> str:
     """Translate with what is best, or go on; of a run that is being trained the curves."""
+    from i2i.summary import translating
+
     run = about["run"]
     if about["state"] == "running":
         return f"tensorboard --logdir {quote(f'{run}/tensorboard')}"
-    model = f"{run}/checkpoints/best" if _is_best_older(about) else run
-    if about["state"] == "stopped":
-        return f"i2i resume {quote(run)}"
-    return messages.translating(model, instances=about["instances"])
+    return f"i2i resume {quote(run)}" if about["state"] == "stopped" else translating(about)
 
 
 def show_config(config: "Config") -> None:

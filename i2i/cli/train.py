@@ -126,6 +126,7 @@ def _train(folder: Path, prepared: "Prepared") -> None:
     from i2i import runs
     from i2i.cli.screen import Screen
     from i2i.report.page import Page
+    from i2i.summary import summary
     from i2i.training import ranks
 
     with Screen() as screen:
@@ -139,17 +140,17 @@ def _train(folder: Path, prepared: "Prepared") -> None:
                 with page:
                     trainer.run()
     if trainer.ranks.is_first:
-        if trainer.best and trainer.validation and trainer.best[0] != trainer.done:
-            step, value = trainer.best
-            say = f"by {trainer.validation.by}, {value:.4g}, step {step} is better than the last one: {folder}/checkpoints/best"
-            messages.say(say)
+        about = summary(folder)
+        if about["recommended"] != str(folder):
+            messages.say(f"by {about['best_by']} {about['best']} is better than the last one: {about['recommended']}")
         messages.say(f"done; sample sheets are in {folder}/samples, the model is")
         messages.result(f"{folder}/model.safetensors")
-        messages.next_command(f"i2i translate {quote(str(folder))} {_unseen(prepared)} -o {quote(f'{folder}/translated')}")
+        out = quote(f"{folder}/translated")
+        messages.next_command(f"i2i translate {quote(about['recommended'])} {_inputs(prepared)} -o {out}")
 
 
-def _unseen(prepared: "Prepared") -> str:
-    """A folder of images that the run has not learned from, where there is one; not one whose files hold A and B together."""
+def _inputs(prepared: "Prepared") -> str:
+    """A folder of inputs, of held-out ones where they have a folder; not one whose files hold A and B together."""
     sides, x = prepared.held_out or prepared.train, prepared.config.data.x
     if sides.a[0].half:
         return "FOLDER"

@@ -54,15 +54,15 @@ METRICS = {
 }
 
 
-def chosen(text: str) -> list[str]:
-    """The names in "kid,ssim". Raises UserError with the nearest name for one that does not exist."""
-    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    for name in names:
+def chosen(names: Iterable[str], where: str) -> list[str]:
+    """These names, each once. Raises UserError for none, and with the nearest name for one that does not exist."""
+    found = list(dict.fromkeys(name.strip() for name in names if name.strip()))
+    for name in found:
         if name not in METRICS:
-            raise UserError(f"there is no metric '{name}'", meant(name, METRICS) or f"there are {', '.join(METRICS)}")
-    if not names:
-        raise UserError("--metrics names none", f"there are {', '.join(METRICS)}")
-    return names
+            raise UserError(f"{where}: there is no metric '{name}'", meant(name, METRICS) or f"there are {', '.join(METRICS)}")
+    if not found:
+        raise UserError(f"{where} names no metric", f"there are {', '.join(METRICS)}")
+    return found
 
 
 def usual(kinds: Iterable[Kind]) -> list[str]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from i2i.training.best import series
+
 POINTS = 800
 """The most points of one curve."""
 
@@ -13,8 +15,7 @@ Curve = dict[str, list[float]]
 
 def curve(rows: Sequence[Mapping[str, Any]], name: str) -> Curve:
     """What the lines of a log say of one name, in their order."""
-    points = [(row["step"], row[name]) for row in rows if name in row]
-    kept = _thinned(points)
+    kept = _thinned(series(rows, name))
     return {"x": [x for x, _ in kept], "y": [float(f"{y:.5g}") for _, y in kept]}
 
 
@@ -24,7 +25,7 @@ def names(rows: Sequence[Mapping[str, Any]], *prefixes: str) -> list[str]:
     return [name for name in found if not prefixes or name.startswith(prefixes)]
 
 
-def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+def _thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
     """The lowest and the highest of each of `POINTS` / 2 stretches, the first and the last point."""
     if len(points) <= POINTS:
         return points

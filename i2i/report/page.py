@@ -46,13 +46,19 @@ class Page:
             write(self.run, self.cache)
         except (OSError, OutOfResources, UserError) as error:
             self.say(f"warning: {self.run / REPORT} could not be written: {error}")
+        except Exception as error:  # a mistake of ours: the page can be written again, a step that is lost cannot
+            self.say(f"warning: {self.run / REPORT} could not be written, which is a bug of i2i: {error!r}")
         now = time.monotonic()
         self.due = now + (now - start) / SHARE
 
 
 def write(run: Path, cache: pictures.Cache | None = None) -> Path:
     """Write the page of a run from what lies in its folder. Raises UserError where that is no run."""
-    found = record.read(run)
+    return _write(record.read(run), cache)
+
+
+def _write(found: record.Record, cache: pictures.Cache | None = None) -> Path:
+    run = found.folder
     verdict = record.verdict(found)
     best = verdict["best"]
     about = record.about(found)
@@ -78,17 +84,18 @@ def write_all(folder: Path, say: Callable[[str], None] = lambda text: None) -> P
     entries = []
     for run in runs:
         try:
-            say(f"wrote {write(run)}")
-            entries.append(_entry(run))
-        except UserError as error:
-            say(f"warning: '{run}' is left out: {error.message}")
+            found = record.read(run)
+            say(f"wrote {_write(found)}")
+            entries.append(_entry(found))
+        except (UserError, OutOfResources, OSError) as error:
+            say(f"warning: '{run}' is left out: {error}")
     tree = {"runs": entries, "written": round(time.time())}
     return _written(folder / REPORT, record.name_of(folder) or "runs", tree, "runs.js")
 
 
-def _entry(run: Path) -> dict[str, Any]:
+def _entry(found: record.Record) -> dict[str, Any]:
     """What the list says of a run."""
-    found = record.read(run)
+    run = found.folder
     link = f"{quote_from_bytes(os.fsencode(run.name))}/{REPORT}"
     about, verdict = record.about(found), record.verdict(found)
     return {"about": about, "verdict": verdict, "thumbnails": pictures.thumbnails(run), "link": link}

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from i2i.training import cells
+from i2i.training.folder import SAMPLES
 
 BUDGET = 6_500_000
 """The most bytes of all pictures of a page, before base64 makes 4 of 3."""
@@ -87,7 +88,7 @@ def blocks(columns: Sequence[str]) -> list[list[str]]:
 
 def _sheets(run: Path) -> list[Sheet]:
     """The step and the file of each sheet, oldest first."""
-    found = [(int(m[1]), path) for path in (run / "samples").glob("*.png") if (m := re.fullmatch(r"step-(\d+)", path.stem))]
+    found = [(int(m[1]), path) for path in (run / SAMPLES).glob("*.png") if (m := re.fullmatch(r"step-(\d+)", path.stem))]
     return sorted(found)
 
 

@@ -122,13 +122,14 @@ def data(record: Record) -> dict[str, Any]:
 def commands(record: Record, *, has_best: bool) -> list[tuple[str, str]]:
     """What a person may want next, and how it is typed."""
     folder = os.fsencode(record.folder).decode("utf-8", "replace")
-    run, best, config = (quote(path) for path in (folder, f"{folder}/checkpoints/best", f"{folder}/{CONFIG}"))
+    best, run, config = f"{folder}/checkpoints/best", quote(folder), quote(f"{folder}/{CONFIG}")
     resume = [("go on, if it has stopped", f"i2i resume {run}")]
-    translate = [("translate with the best checkpoint", f"i2i translate {best} FOLDER -o OUT")]
+    latest = {**record.summary, "recommended": folder}
+    translate = [("translate with the best checkpoint", summary.translating(latest | {"recommended": best}))]
     return [
         *([] if record.finished else resume),
         *(translate if has_best else []),
-        ("translate a folder", f"i2i translate {run} FOLDER -o OUT"),
+        ("translate a folder", summary.translating(latest)),
         ("measure it on held-out images", f"i2i evaluate {run}" + (" --checkpoint best" if has_best else "")),
         ("train with the same settings", f"i2i train {record.config.get('method')} --config {config}"),
         ("write this page again", f"i2i report {run}"),

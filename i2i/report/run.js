@@ -328,8 +328,8 @@ function answers() {
 
 function said() {
   const { best, last, by } = verdict;
-  if (!best) return "This run was not validated, so no number says which checkpoint to keep: the pictures do, or i2i evaluate.";
-  if (!last || best.step === last.step) return `By ${by} the run is as good as it ever was. Keep the last checkpoint.`;
+  if (!best) return `No checkpoint was chosen by a number${by ? ` (${by})` : ""}: the pictures say which to keep, or i2i evaluate.`;
+  if (!last || best.step === last.step) return `By ${by} the run was never better than at its last validation, at step ${count(best.step)}.`;
   const place = best.kept ? "checkpoints/best" : `the checkpoint nearest to step ${count(best.step)}`;
   return `Keep ${place}: by ${by} the run was better at step ${count(best.step)} than at its last validation.`;
 }

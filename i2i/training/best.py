@@ -10,15 +10,13 @@ USUAL = {"paired": ("l1", "psnr", "ssim", "swd"), "unpaired": ("swd", "1nn-pixel
 BY = {"paired": "ssim", "unpaired": "swd"}
 
 
-def measured(data: str, metrics: Sequence[str] | None) -> tuple[str, ...]:
-    """The names of the metrics that a run measures while it trains: its `train.metrics`, or what is usual for its `data`."""
-    return USUAL[data] if metrics is None else tuple(chosen(",".join(metrics)))
+def measured(data: str, metrics: Sequence[str] | None, best_by: str | None) -> tuple[tuple[str, ...], str]:
+    """What a run measures while it trains, and the metric by which it keeps its best checkpoint, from its settings of `train`.
 
-
-def chosen_by(data: str, metrics: Sequence[str] | None, by: str | None) -> str | None:
-    """The metric by which a run keeps its best checkpoint: `by` where that is set; None where nothing is measured."""
-    names = measured(data, metrics)
-    return by or (BY[data] if BY[data] in names else next(iter(names), None))
+    data: what its method learns from. Raises UserError for a name that no metric has.
+    """
+    names = USUAL[data] if metrics is None else tuple(chosen(metrics, "train.metrics"))
+    return names, best_by or (BY[data] if BY[data] in names else names[0])
 
 
 def series(rows: Iterable[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
@@ -36,6 +34,11 @@ def waits(rows: Sequence[Mapping[str, Any]], metric: str, after: int = 0) -> int
     """How many validations there were since the best one."""
     top = best_of(rows, metric, after)
     return len([step for step, _ in series(rows, f"val/{metric}") if top and step > top[0]])
+
+
+def spent(rows: Sequence[Mapping[str, Any]], metric: str | None, patience: int | None, after: int = 0) -> bool:
+    """Whether so many validations in a row brought nothing better that the run ends."""
+    return bool(metric and patience and waits(rows, metric, after) >= patience)
 
 
 def badness(metric: str, value: float) -> float:

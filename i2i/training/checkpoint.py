@@ -14,7 +14,7 @@ from torch import Tensor
 
 from i2i import atomic
 from i2i.errors import UserError
-from i2i.training.folder import BEST, LAST, MODEL, TRAINER, checkpoints, step_of
+from i2i.training.folder import BEST, CHECKPOINTS, LAST, MODEL, TRAINER, checkpoints, step_of
 
 
 def save(run: Path, step: int, weights: Mapping[str, Tensor], trainer: dict[str, Any], about: dict[str, Any]) -> Path:
@@ -22,7 +22,7 @@ def save(run: Path, step: int, weights: Mapping[str, Tensor], trainer: dict[str,
 
     `trainer` holds tensors and plain values only, so that it loads without running any code.
     """
-    folder = run / "checkpoints" / f"step-{step:09d}"
+    folder = run / CHECKPOINTS / f"step-{step:09d}"
     with atomic.explaining(folder):
         folder.parent.mkdir(exist_ok=True)
     if not folder.exists():  # a run that is resumed and stopped at once is there already
@@ -38,7 +38,7 @@ def save(run: Path, step: int, weights: Mapping[str, Tensor], trainer: dict[str,
 
 def thin(run: Path, keep: int, best: int | None) -> None:
     """Point `best` at the checkpoint of that step, or at none, and drop all but the newest `keep` and that one."""
-    saved, link = {step_of(folder): folder for folder in checkpoints(run)}, run / "checkpoints" / BEST
+    saved, link = {step_of(folder): folder for folder in checkpoints(run)}, run / CHECKPOINTS / BEST
     with suppress(OSError):
         if best in saved:
             atomic.point(link, saved[best].name)

@@ -12,7 +12,7 @@ from i2i.config import CONFIG, Layer, from_file
 from i2i.errors import UserError
 
 MODEL, TRAINER, METRICS, LOCK = "model.safetensors", "trainer.pt", "metrics.jsonl", ".lock"
-LAST, BEST = "last", "best"
+CHECKPOINTS, SAMPLES, LAST, BEST = "checkpoints", "samples", "last", "best"
 EVALUATION = "evaluation.json"
 """What `i2i evaluate RUN` leaves in a run: what its --json prints, with when and on what."""
 
@@ -55,7 +55,7 @@ def evaluation(run: Path) -> dict[str, Any] | None:
 
 def checkpoints(run: Path) -> list[Path]:
     """The complete ones, oldest first."""
-    folders = (run / "checkpoints").glob("step-*")
+    folders = (run / CHECKPOINTS).glob("step-*")
     return sorted((folder for folder in folders if re.fullmatch(r"step-\d+", folder.name)), key=step_of)
 
 
@@ -65,7 +65,7 @@ def step_of(checkpoint: Path) -> int:
 
 def pointed_at(run: Path, name: str) -> str | None:
     """The checkpoint that `last` or `best` stands for; the name itself where it is no link but a folder of its own."""
-    link = run / "checkpoints" / name
+    link = run / CHECKPOINTS / name
     if not link.exists():
         return None
     return link.readlink().name if link.is_symlink() else name

@@ -3,11 +3,10 @@
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from statistics import median
 from typing import Any, NamedTuple
 
-from i2i.config import Config, Tree, completed, merged
+from i2i.config import Tree, merged
 from i2i.training.best import best_of
 
 Row = Mapping[str, Any]
@@ -61,70 +60,80 @@ class Ailment(NamedTuple):
         return f"{self.name}: {self.evidence}; {self.remedy}"
 
 
-def examine(rows: Sequence[Row], config: Config) -> list[Ailment]:
-    """What ails a run now. `rows` are the lines of its log, or of one stage of it; `config` is that of the stage."""
-    rows = [row for row in rows if {"steps", "epoch"} <= row.keys()]  # a log may have been put together by hand
+def examine(rows: Sequence[Row], settings: Tree) -> list[Ailment]:
+    """What ails a stage of a run now, each thing once: by the lines of its log and its settings as plain values.
+
+    What the settings do not say, as those of an older version may, is left out of account.
+    """
+    rows = [row for row in rows if {"from", "until", "epoch"} <= row.keys()]  # a log may have been put together by hand
     if not rows:
         return []
-    begins = _begins(rows, config)
+    begins = _begins(rows[-1], settings)
     lines = [row for row in rows if row["step"] > begins and any(name.startswith("lr/") for name in row)]
-    return [*_of_training(lines, config), *_of_outputs(_validations(rows, begins), config), *_gap(rows, begins, config)]
+    found: dict[str, Ailment] = {}
+    for ailment in (
+        *_of_training(lines, settings),
+        *_of_outputs(_validations(rows, begins), settings),
+        *_gap(rows, begins, settings),
+    ):
+        found.setdefault(ailment.name, ailment)
+    return list(found.values())
 
 
-def of_run(rows: Sequence[Row], saved: Tree) -> list[Ailment]:
-    """What ails a run, by all lines of its log and its saved settings as plain values; of one in stages, the stage it is in."""
-    first, number = 0, 0
-    for i, (row, after) in enumerate(pairwise(rows), 1):
-        if after.get("epoch", 0) < row.get("epoch", 0):  # each stage counts its own
-            first, number = i, number + 1
-    stages = list((saved.get("stages") or {}).values()) or [{}]
-    config: Any = _Settings(merged(completed(saved), stages[min(number, len(stages) - 1)]))
-    return examine(rows[first:], config)
+def of_run(rows: Sequence[Row], settings: Tree) -> list[Ailment]:
+    """What ails a run, by all lines of its log and its settings; of one in stages, the stage it is in."""
+    firsts = list(dict.fromkeys(row["from"] for row in rows if "from" in row))
+    if not firsts:
+        return []
+    stages = list((settings.get("stages") or {}).values()) or [{}]
+    own = merged(settings, stages[min(len(firsts), len(stages)) - 1])
+    return examine([row for row in rows if row.get("from") == firsts[-1]], own)
 
 
-class _Settings(dict):
-    """Plain values that read like a `Config`, for which torch would have to be imported."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in self:
-            raise AttributeError(name)
-        value = self[name]
-        return _Settings(value) if isinstance(value, dict) else value
+def _at(settings: Tree, key: str, default: Any = None) -> Any:
+    """The value of a dotted key such as "model.gan.kind"; the default where it is null or missing."""
+    value: Any = settings
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return default if value is None else value
 
 
-def _begins(rows: Sequence[Row], config: Config) -> float:
+def _begins(row: Row, settings: Tree) -> float:
     """The step until which nothing is said: warm-ups, and the beginning of what comes after them."""
-    warm_up = sum(getattr(config.model, name, 0) for name in ("refiner_first", "discriminator_first"))
-    first = rows[0]["step"] + warm_up
-    return first + EARLY * max(0, rows[-1]["steps"] - first)
+    first = row["from"] + sum(_at(settings, f"model.{name}", 0) for name in ("refiner_first", "discriminator_first"))
+    return first + EARLY * max(0, row["until"] - first)
+
+
+def _share_done(row: Row) -> float:
+    """Of the stage."""
+    return (row["step"] - row["from"]) / (row["until"] - row["from"])
 
 
 # Lines of training
 
 
-def _of_training(lines: Sequence[Row], config: Config) -> Iterator[Ailment]:
-    yield from _discriminator(lines, config)
-    yield from _copies(lines, config)
-    yield from _still(lines, config)
-    yield from _waits(lines, config)
+def _of_training(lines: Sequence[Row], settings: Tree) -> Iterator[Ailment]:
+    yield from _discriminator(lines, settings)
+    yield from _copies(lines, settings)
+    yield from _still(lines, settings)
+    yield from _waits(lines, settings)
 
 
 def _recent(lines: Sequence[Row]) -> Sequence[Row]:
     """The last lines, as many as it takes not to be noise; none where there are fewer."""
     if len(lines) < LINES:
         return []
-    since = lines[-1]["step"] - max(STEPS, SHARE * lines[-1]["steps"])
+    since = lines[-1]["step"] - max(STEPS, SHARE * (lines[-1]["until"] - lines[-1]["from"]))
     first = min(len(lines) - LINES, next(i for i, row in enumerate(lines) if row["step"] >= since))
     return lines[first:] if lines[0]["step"] <= since else []
 
 
-def _discriminator(lines: Sequence[Row], config: Config) -> Iterator[Ailment]:
-    model: Any = config.model
-    bounds = _bounds(getattr(model, "gan", None))
+def _discriminator(lines: Sequence[Row], settings: Tree) -> Iterator[Ailment]:
+    bounds = _bounds(_at(settings, "model.gan"))
     playing = _recent([row for row in lines if any("/gan" in name for name in row)])
     if not playing or not bounds:
         return
-    share = (0.5 if config.method in HALVED else 1) * getattr(model.discriminator, "scales", 1)
+    share = (0.5 if settings["method"] in HALVED else 1) * _at(settings, "model.discriminator.scales", 1)
     right, guess = bounds
     for name in sorted({name for row in playing for name in row if re.match(r"D\w*/real", name)}):
         player, fake = name.partition("/")[0], name.replace("/real", "/fake")
@@ -133,10 +142,10 @@ def _discriminator(lines: Sequence[Row], config: Config) -> Iterator[Ailment]:
         level, blind = median(levels), min(levels) > 1 - BLIND and max(levels) - min(levels) < BLIND
         said = f"{name} + {fake} is {level:.1%} of what a guess would cost, since step {playing[0]['step']}"
         if level < WON:
-            yield Ailment(f"{player} has won", f"{said}, so that little is learned from it", _weaker(player, config))
+            yield Ailment(f"{player} has won", f"{said}, so that little is learned from it", _weaker(player, settings))
         if level > FOOLED or blind:
             yield Ailment(
-                f"{player} has lost", f"{said}: if you can tell outputs from real ones, it should", _stronger(player, config)
+                f"{player} has lost", f"{said}: if you can tell outputs from real ones, it should", _stronger(player, settings)
             )
 
 
@@ -145,62 +154,62 @@ def _bounds(gan: Any) -> tuple[float, float] | None:
 
     None without a game, and for the critic of wgan-gp, whose values have no scale to go by.
     """
-    if gan is None or gan.kind == "wgan-gp":
-        return None
-    label = gan.real_label
-    if gan.kind == "vanilla":
-        return _entropy(label), 2 * math.log(2) if gan.relativistic else 2 * _entropy(label / 2)
-    if gan.kind == "lsgan":
-        return 0, label**2 + 1 if gan.relativistic else label**2 / 2
-    return 0, 2
+    label, relativistic = _at({"gan": gan}, "gan.real_label", 1.0), _at({"gan": gan}, "gan.relativistic", False)
+    match _at({"gan": gan}, "gan.kind"):
+        case "vanilla":
+            return _entropy(label), 2 * math.log(2) if relativistic else 2 * _entropy(label / 2)
+        case "lsgan":
+            return 0, label**2 + 1 if relativistic else label**2 / 2
+        case "hinge":
+            return 0, 2
+        case _:
+            return None
 
 
 def _entropy(p: float) -> float:
     return 0.0 if p == 1 else -p * math.log(p) - (1 - p) * math.log(1 - p)
 
 
-def _weaker(player: str, config: Config) -> str:
-    model: Any = config.model
-    changed = "" if model.gan.augment else " or --set model.gan.augment=translation"
-    return f"--set train.player_lr.{player}={_rate(player, config) / 2:g}{changed} or --set model.gan.r1=10"
+def _weaker(player: str, settings: Tree) -> str:
+    changed = "" if _at(settings, "model.gan.augment") else " or --set model.gan.augment=translation"
+    return f"--set train.player_lr.{player}={_rate(player, settings) / 2:g}{changed} or --set model.gan.r1=10"
 
 
-def _stronger(player: str, config: Config) -> str:
-    return (
-        f"--set train.player_lr.{player}={max(2 * _rate(player, config), config.train.lr):g}, or a larger model.discriminator"
-    )
+def _stronger(player: str, settings: Tree) -> str:
+    rate = max(2 * _rate(player, settings), settings["train"]["lr"])
+    return f"--set train.player_lr.{player}={rate:g}, or a larger model.discriminator"
 
 
-def _rate(player: str, config: Config) -> float:
-    return config.train.player_lr.get(player, config.train.lr)
+def _rate(player: str, settings: Tree) -> float:
+    return _at(settings, f"train.player_lr.{player}", settings["train"]["lr"])
 
 
-def _copies(lines: Sequence[Row], config: Config) -> Iterator[Ailment]:
+def _copies(lines: Sequence[Row], settings: Tree) -> Iterator[Ailment]:
     playing = _recent([row for row in lines if "R/gan" in row and "R/moved" in row])
     if playing and all(row["R/moved"] < COPIES for row in playing):
         most = max(row["R/moved"] for row in playing)
         evidence = f"R/moved, the mean of |R(x) - x|, was at most {most:.2g} since step {playing[0]['step']}"
-        yield Ailment("the refiner does nothing", evidence, _bolder(config))
+        yield Ailment("the refiner does nothing", evidence, _bolder(settings))
 
 
-def _still(lines: Sequence[Row], config: Config) -> Iterator[Ailment]:
-    lines = [row for row in lines if row["step"] <= LAST_STEPS * row["steps"]]
+def _still(lines: Sequence[Row], settings: Tree) -> Iterator[Ailment]:
+    lines = [row for row in lines if _share_done(row) <= LAST_STEPS]
     for name, rate in lines[-1].items() if lines else ():
         if name.startswith("lr/") and rate < STILL:
-            player, schedule = name.removeprefix("lr/"), config.train.schedule
-            low = _rate(player, config) < STILL
+            player, schedule = name.removeprefix("lr/"), settings["train"]["schedule"]
+            low = _rate(player, settings) < STILL
             remedy = f"train.player_lr.{player}=0.0002" if low else f"train.schedule=constant instead of {schedule}"
-            evidence = f"{name} is {rate:.2g} at step {lines[-1]['step']} of {lines[-1]['steps']}"
+            evidence = f"{name} is {rate:.2g} at step {lines[-1]['step']} of {lines[-1]['until']}"
             yield Ailment(f"{player} stands still", evidence, f"--set {remedy}")
 
 
-def _waits(lines: Sequence[Row], config: Config) -> Iterator[Ailment]:
+def _waits(lines: Sequence[Row], settings: Tree) -> Iterator[Ailment]:
     timed = _recent([row for row in lines if "waited" in row and (row["epoch"] >= 1 or row["step"] >= READ_AGAIN)])
     if not timed:
         return
     took, waited = (timed[-1][name] - timed[0][name] for name in ("seconds", "waited"))
     if took and waited > WAITING * took:
-        workers = 2 * (config.data.workers or 2)
+        workers = 2 * _at(settings, "data.workers", 2) or 2
         evidence = f"since step {timed[0]['step']} {waited / took:.0%} of the time went into waiting for images"
         kept = f"--set data.workers={workers}, --set data.cache_gb=8 to keep them decoded"
         yield Ailment("the data is slower than the network", evidence, f"{kept}, or store them at about data.load_size")
@@ -212,79 +221,85 @@ def _waits(lines: Sequence[Row], config: Config) -> Iterator[Ailment]:
 def _validations(rows: Sequence[Row], begins: float) -> Sequence[Row]:
     """The last two, so that one chance is not enough; of a run that is over the last one may be alone."""
     found = [row for row in rows if row["step"] > begins and any(name.startswith("probe/") for name in row)][-2:]
-    return found if len(found) == 2 or (found and found[0]["step"] == found[0]["steps"]) else []
+    return found if len(found) == 2 or (found and found[0]["step"] == found[0]["until"]) else []
 
 
-def _of_outputs(validations: Sequence[Row], config: Config) -> Iterator[Ailment]:
+def _of_outputs(validations: Sequence[Row], settings: Tree) -> Iterator[Ailment]:
     """What the last validations agree on."""
     for judge in (_collapsed, _styles_alike, _inverted, _saturated, _checkerboard, _nothing_done):
-        found = [judge({name.removeprefix("probe/"): v for name, v in row.items()}, config) for row in validations]
+        found = [judge({name.removeprefix("probe/"): v for name, v in row.items()}, settings) for row in validations]
         if found and all(found) and found[-1]:
             yield found[-1]
 
 
-def _collapsed(probe: Row, config: Config) -> Ailment | None:
+def _collapsed(probe: Row, settings: Tree) -> Ailment | None:
     if "spread" not in probe or probe["spread"] >= COLLAPSED * probe["spread-real"]:
         return None
     evidence = f"they differ from one another by {probe['spread']:.2g}, and real images by {probe['spread-real']:.2g}"
     return Ailment(
-        "outputs hardly depend on the input", evidence, f"{_more_matching(config)}, or start again with another --seed"
+        "outputs hardly depend on the input", evidence, f"{_more_matching(settings)}, or start again with another --seed"
     )
 
 
-def _more_matching(config: Config) -> str:
+def _more_matching(settings: Tree) -> str:
     """What ties outputs closer to what they should show."""
-    name = next(name for name in ("lambda_l1", "lambda_cycle_x", "lambda_reg") if hasattr(config.model, name))
-    return f"--set model.{name}={2 * getattr(config.model, name) or 10:g}"
+    for name in ("lambda_l1", "lambda_cycle_x", "lambda_reg"):
+        if (weight := _at(settings, f"model.{name}")) is not None:
+            return f"--set model.{name}={2 * weight or 10:g}"
+    return "a larger weight of what ties outputs to inputs"
 
 
-def _styles_alike(probe: Row, config: Config) -> Ailment | None:
+def _styles_alike(probe: Row, settings: Tree) -> Ailment | None:
     if probe.get("styles", 1) >= ONE_LEVEL:
         return None
     remedy = {
         "crn": "fewer model.images, since those that are never the best hardly learn",
         "pix2pixhd": "train longer, or --set model.lambda_l1=0 where it is on",
-    }.get(config.method, "--set model.mode_seeking.weight=1")
+    }.get(settings["method"], "--set model.mode_seeking.weight=1")
     evidence = f"two outputs of one input differ by {probe['styles']:.2g}, less than one 8-bit level ({ONE_LEVEL:.2g})"
     return Ailment("outputs hardly depend on the style", evidence, remedy)
 
 
-def _inverted(probe: Row, config: Config) -> Ailment | None:
+def _inverted(probe: Row, settings: Tree) -> Ailment | None:
     """Without targets a person may want opposites: only where the mean output is unlike the mean real image too."""
     side = "target" if "correlation-target" in probe else "input"
     value = probe.get(f"correlation-{side}", 1)
     if value > INVERTED or (side == "input" and probe.get("correlation-mean", 0) > LIKE_REAL):
         return None
     evidence = f"their brightness has a correlation of {value:.2f} with that of {side}s"
-    weight = getattr(config.model, "lambda_identity", None)
-    remedy = _more_matching(config) if weight is None else f"--set model.lambda_identity={2 * weight or 0.5:g}"
+    weight = _at(settings, "model.lambda_identity")
+    remedy = _more_matching(settings) if weight is None else f"--set model.lambda_identity={2 * weight or 0.5:g}"
     return Ailment("outputs are inverted", evidence, f"{remedy}, or start again with another --seed")
 
 
-def _saturated(probe: Row, config: Config) -> Ailment | None:
+def _saturated(probe: Row, settings: Tree) -> Ailment | None:
     if probe.get("saturated", 0) < probe.get("saturated-real", 0) + BLOWN:
         return None
     evidence = (
         f"{probe['saturated']:.0%} of their values lie at an end of the range, and {probe['saturated-real']:.0%} of real ones"
     )
-    return Ailment("outputs are saturated", evidence, f"--set train.lr={config.train.lr / 2:g}, or --set train.clip=10")
+    return Ailment("outputs are saturated", evidence, f"--set train.lr={settings['train']['lr'] / 2:g}, or --set train.clip=10")
 
 
-def _checkerboard(probe: Row, config: Config) -> Ailment | None:
-    least = max(PATTERN, PATTERNED * probe.get("checkerboard-real", 0))
-    if probe["step"] < FADED * probe["steps"] or probe.get("checkerboard", 0) < least:
+def _checkerboard(probe: Row, settings: Tree) -> Ailment | None:
+    if not {"checkerboard", "checkerboard-real"} <= probe.keys() or _share_done(probe) < FADED:
         return None
-    generator = getattr(config.model, "generator", None)
-    resize = getattr(generator, "upsample", "resize") != "resize"
-    remedy = "--set model.generator.upsample=resize for a new run" if resize else f"--set train.lr={config.train.lr / 2:g}"
+    if probe["checkerboard"] < max(PATTERN, PATTERNED * probe["checkerboard-real"]):
+        return None
+    transposed = _at(settings, "model.generator.upsample", "resize") != "resize"
+    remedy = (
+        "--set model.generator.upsample=resize for a new run"
+        if transposed
+        else f"--set train.lr={settings['train']['lr'] / 2:g}"
+    )
     amplitude, real = probe["checkerboard"], probe["checkerboard-real"]
     evidence = f"what repeats every 2 or 4 pixels has an amplitude of {amplitude:.2g}, and {real:.2g} in real images"
     return Ailment("outputs show checkerboards", evidence, remedy)
 
 
-def _nothing_done(probe: Row, config: Config) -> Ailment | None:
+def _nothing_done(probe: Row, settings: Tree) -> Ailment | None:
     """Nothing but a change of brightness and contrast is nothing: R(x) = x - 1 is where refiners end that have given up."""
-    if not {"reworked", "spread"} <= probe.keys() or _collapsed(probe, config):
+    if not {"reworked", "spread"} <= probe.keys() or _collapsed(probe, settings):
         return None
     least = LITTLE * probe["reworked-target"] if "reworked-target" in probe else COPIES
     if probe["reworked"] >= least:
@@ -292,17 +307,16 @@ def _nothing_done(probe: Row, config: Config) -> Ailment | None:
     more = f", {probe['reworked-target']:.2g} in targets" if "reworked-target" in probe else ""
     same = f"{probe['reworked']:.2g} from the same with another brightness and contrast"
     evidence = f"they are {probe['moved']:.2g} from the inputs, and {same}{more}"
-    who = "the refiner does nothing" if config.method == "simgan" else "outputs are copies of the inputs"
-    return Ailment(who, evidence, _bolder(config))
+    who = "the refiner does nothing" if settings["method"] == "simgan" else "outputs are copies of the inputs"
+    return Ailment(who, evidence, _bolder(settings))
 
 
-def _bolder(config: Config) -> str:
+def _bolder(settings: Tree) -> str:
     """Less of what holds outputs where inputs are."""
-    weights = {name: getattr(config.model, name, 0) for name in ("lambda_reg", "lambda_identity", "lambda_l1")}
-    name = next((name for name, weight in weights.items() if weight), None)
-    return (
-        f"--set model.{name}={weights[name] / 4:g}, which is {weights[name]:g}" if name else "start again with another --seed"
-    )
+    for name in ("lambda_reg", "lambda_identity", "lambda_l1"):
+        if weight := _at(settings, f"model.{name}", 0):
+            return f"--set model.{name}={weight / 4:g}, which is {weight:g}"
+    return "start again with another --seed"
 
 
 # Known images and new ones
@@ -311,7 +325,7 @@ ERRORS = {"l1": lambda v: v, "psnr": lambda v: 10 ** (-v / 20), "ssim": lambda v
 """From a metric of pairs to how wrong they are."""
 
 
-def _gap(rows: Sequence[Row], begins: float, config: Config) -> Iterator[Ailment]:
+def _gap(rows: Sequence[Row], begins: float, settings: Tree) -> Iterator[Ailment]:
     """Where new images fare much worse than known ones, and the last two validations are worse than one before."""
     for metric, error in ERRORS.items():
         measured = [row for row in rows if row["step"] > begins and {f"train/{metric}", f"val/{metric}"} <= row.keys()]
@@ -324,13 +338,12 @@ def _gap(rows: Sequence[Row], begins: float, config: Config) -> Iterator[Ailment
                 f"{metric} is {last[f'val/{metric}']:.3g} on new images and {last[f'train/{metric}']:.3g} on known ones, "
                 f"and was {top[1]:.3g} on new ones at step {top[0]}"
             )
-            yield Ailment("training images are learned by heart", evidence, _more_variety(config))
+            yield Ailment("training images are learned by heart", evidence, _more_variety(settings))
         return
 
 
-def _more_variety(config: Config) -> str:
-    model: Any = config.model
-    ways = [] if config.data.flip else ["--set data.flip=true"]
-    if getattr(model, "gan", None) and not model.gan.augment:
+def _more_variety(settings: Tree) -> str:
+    ways = [] if settings["data"]["flip"] else ["--set data.flip=true"]
+    if _at(settings, "model.gan") and not _at(settings, "model.gan.augment"):
         ways.append("--set model.gan.augment=translation")
     return ", ".join([*ways, "more images, or --set train.patience=5 to end here: the best checkpoint is kept"])

@@ -17,20 +17,15 @@ GAP, LABEL = 4, 18
 
 
 def write(path: Path, sheet: Sheet) -> np.ndarray:
-    """Draw a sheet into a PNG that says where its cells lie, and return the picture."""
+    """Draw a sheet, each (B, C, H, W) in [-1, 1], into a PNG that says where its cells lie. Returns the RGB picture."""
     picture, boxes = _drawn(sheet)
     cells.write(path, picture, boxes)
     return picture
 
 
-def draw(sheet: Sheet) -> np.ndarray:
-    """sheet: each (B, C, H, W) in [-1, 1] -> one picture (H', W', 3) uint8."""
-    return _drawn(sheet)[0]
-
-
 def _drawn(sheet: Sheet) -> tuple[np.ndarray, dict[str, list[Box]]]:
     """The picture, and for each column where its images lie in it."""
-    columns = {name: [_shown(image) for image in batch] for name, batch in sheet.items()}
+    columns = {name: [shown(image) for image in batch] for name, batch in sheet.items()}
     names = max(round(_font().getlength(name)) for name in columns)
     width = max(names, *(image.shape[1] for images in columns.values() for image in images))
     height = max(image.shape[0] for images in columns.values() for image in images)
@@ -48,7 +43,7 @@ def _drawn(sheet: Sheet) -> tuple[np.ndarray, dict[str, list[Box]]]:
     return np.asarray(canvas), boxes
 
 
-def _shown(image: Tensor) -> np.ndarray:
+def shown(image: Tensor) -> np.ndarray:
     """(C, H, W) in [-1, 1] -> (H, W, 3) uint8: grey is repeated, of more than three channels the first three are shown.
 
     A one-hot label map gets a colour for each class.

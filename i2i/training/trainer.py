@@ -22,8 +22,8 @@ from i2i.errors import Diverged, Interrupted, UserError
 from i2i.method import Batch, Method
 from i2i.training import checkpoint, sheets
 from i2i.training.average import Average
-from i2i.training.best import best_of, waits
-from i2i.training.folder import log, step_of
+from i2i.training.best import best_of, spent
+from i2i.training.folder import CHECKPOINTS, LOCK, SAMPLES, log, step_of
 from i2i.training.health import examine
 from i2i.training.journal import Journal
 from i2i.training.memory import keep_freed_memory
@@ -146,7 +146,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end. Raises `Interrupted` after a signal and `Diverged` for a loss that is not finite."""
-        with atomic.locked(self.folder / ".lock") if self.ranks.is_first else nullcontext():
+        with atomic.locked(self.folder / LOCK) if self.ranks.is_first else nullcontext():
             self._run()
 
     def _run(self) -> None:
@@ -246,13 +246,14 @@ class Trainer:
 
     def _where(self) -> dict[str, float]:
         epoch, seconds, waited = round(self.epoch, 4), round(self.seconds, 3), round(self.waited, 3)
-        return {"step": self.done, "steps": self.stage.whole, "epoch": epoch, "seconds": seconds, "waited": waited}
+        stage = {"from": self.stage.first, "until": self.stage.first + self.stage.total}
+        return {"step": self.done, "steps": self.stage.whole, **stage, "epoch": epoch, "seconds": seconds, "waited": waited}
 
     def _look(self) -> None:
         """Say what ails the stage, each thing once, and bring up to date what shows the run."""
         if not self.ranks.is_first:
             return
-        for ailment in examine([row for row in self.journal.rows if row["step"] > self.stage.first], self.config):
+        for ailment in examine([row for row in self.journal.rows if row["step"] > self.stage.first], self.config.tree()):
             if ailment.name not in self.warned:
                 self.warned.add(ailment.name)
                 self.watcher.say(f"warning: {ailment}")
@@ -272,8 +273,8 @@ class Trainer:
             count = min(self.settings.samples, len(self.fixed))
             for number in range(count):  # from everywhere: neighbours are often alike
                 shown.append(self.method.sheet(self._floats(collate([self.fixed[number * len(self.fixed) // count]]))))
-        (self.folder / "samples").mkdir(exist_ok=True)
-        picture = sheets.write(self.folder / "samples" / f"step-{self.done:09d}.png", sheets.cat(shown))
+        (self.folder / SAMPLES).mkdir(exist_ok=True)
+        picture = sheets.write(self.folder / SAMPLES / f"step-{self.done:09d}.png", sheets.cat(shown))
         self.journal.sheet(picture, self.done)
 
     @torch.no_grad()
@@ -283,7 +284,7 @@ class Trainer:
             return False
         self.method.eval()
         devices = [self.precision.device] if self.precision.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), self.average.in_place(), self.precision.autocast():
+        with torch.random.fork_rng(devices), self.average.in_place():
             found = self.validation(self.method, self._floats)
         self.journal.write(self._where(), found)
         top = self.best
@@ -302,8 +303,8 @@ class Trainer:
 
     def _spent(self, rows: Sequence[Mapping[str, Any]]) -> bool:
         """Whether so many validations in a row brought nothing better that the run ends: `train.patience`."""
-        by, patience = self.validation.by if self.validation else None, self.settings.patience
-        return bool(by and patience and waits(rows, by, self.stage.first) >= patience)
+        by = self.validation.by if self.validation else None
+        return spent(rows, by, self.settings.patience, self.stage.first)
 
     def _save(self) -> None:
         """Write the model, then the checkpoint: so a run that has its last checkpoint lacks nothing."""
@@ -346,7 +347,7 @@ class Trainer:
     def _go_on(self) -> None:
         """Take up the newest checkpoint, if there is one, and clear away what a killed process left half written."""
         if self.ranks.is_first:
-            for folder in (self.folder, self.folder / "checkpoints", self.folder / "samples"):
+            for folder in (self.folder, self.folder / CHECKPOINTS, self.folder / SAMPLES):
                 atomic.sweep(folder)
         torch.manual_seed(self.settings.seed + self.ranks.rank)
         last = checkpoint.latest(self.folder)

@@ -127,10 +127,9 @@ def test_losses_fill_the_width_of_the_terminal_and_are_not_broken(i2i, validated
 
 def test_show_warns_of_what_ails_the_run_with_its_remedy(i2i, validated):
     with (validated / "metrics.jsonl").open("a") as log:
-        log.writelines(
-            f"{json.dumps({'step': step, 'steps': 2000, 'epoch': 1, 'seconds': step, 'lr/G': 1e-12, 'lr/D': 2e-4})}\n"
-            for step in range(20, 1000, 20)
-        )
+        for step in range(20, 1000, 20):
+            where = {"step": step, "steps": 2000, "from": 0, "until": 2000, "epoch": 1, "seconds": step}
+            log.write(f"{json.dumps(where | {'lr/G': 1e-12, 'lr/D': 2e-4})}\n")
     done = i2i("show", "r")
     assert "warning: G stands still: lr/G is 1e-12 at step 980 of 2000; --set train.schedule=constant" in done.err
     (told,) = json.loads(i2i("show", "r", "--json").out)["warnings"]

@@ -67,7 +67,8 @@ def test_a_run_of_before_has_settings_without_sources(painted):
 
 def test_warnings_and_the_last_evaluation_are_on_the_page(painted, write_log):
     run = painted()
-    write_log(run, [line(step, 80, epoch=step / 10, seconds=step, **{"lr/G": 0.0}) for step in range(1, 50)])
+    stage = {"from": 0, "until": 80}
+    write_log(run, [line(step, 80, epoch=step / 10, seconds=step, **stage, **{"lr/G": 0.0}) for step in range(1, 50)])
     tree = {"when": "2026-01-01", "checkpoint": "best", "data": None, "metrics": [{"name": "ssim", "value": 0.4}]}
     (run / "evaluation.json").write_text(json.dumps(tree))
     found = held(page.write(run))
@@ -75,6 +76,21 @@ def test_warnings_and_the_last_evaluation_are_on_the_page(painted, write_log):
     assert found["evaluation"] == tree
     (run / "evaluation.json").write_text('{"metrics": [')
     assert held(page.write(run))["evaluation"] is None
+
+
+def test_the_commands_of_a_model_that_needs_instance_maps_name_them(painted):
+    x = {"channels": 5, "labels": True, "instances": True}
+    commands = [command for _, command in held(page.write(painted(method="pix2pixhd", data={"x": x})))["commands"]]
+    assert [command.split("FOLDER -o OUT")[1] for command in commands if "translate" in command] == [" --instances DIR"] * 2
+
+
+def test_a_mistake_of_ours_in_the_page_costs_a_warning_and_no_training(painted, monkeypatch):
+    said = []
+    monkeypatch.setattr("i2i.report.record.charts", lambda record: {}["x"])
+    with page.Page(painted(), said.append):
+        pass
+    assert len(said) == 1
+    assert said[0].endswith("could not be written, which is a bug of i2i: KeyError('x')")
 
 
 def test_curves_have_a_chart_for_each_metric_player_and_kind(painted):

@@ -13,35 +13,40 @@ import torch
 from torch import nn
 
 from i2i import models, runs
-from i2i.config import Config, from_assignments
+from i2i.config import Tree, completed, from_assignments
 from i2i.data import scenes
 from i2i.data.samples import PairedSamples
 from i2i.losses.matching import l1
 from i2i.method import Method
 from i2i.methods import METHODS
-from i2i.training import folder
+from i2i.training import folder, health
 from i2i.training.health import HALVED, Ailment, examine
 from i2i.training.update import Updater
 
 Rows = list[dict[str, Any]]
 
 
-def config(method: str = "pix2pix", *settings: str) -> Config:
-    return models.configure(method, [from_assignments(list(settings))])
+def settings(method: str = "pix2pix", *changes: str) -> Tree:
+    return models.configure(method, [from_assignments(list(changes))]).tree()
 
 
 def lines(count: int = 50, *, steps: int = 2000, every: int = 20, **values: float) -> Rows:
     """Lines of training: a number for each step, or one for all; names with __ for /."""
     named = {name.replace("__", "/"): value for name, value in values.items()}
-    where = ({"step": every * i, "steps": steps, "epoch": every * i / 100, "seconds": float(i)} for i in range(1, count + 1))
-    return [{**at, "lr/G": 2e-4, "lr/D": 2e-4, **named} for at in where]
+    where = ({**at(every * i, steps), "epoch": every * i / 100, "seconds": float(i)} for i in range(1, count + 1))
+    return [{**here, "lr/G": 2e-4, "lr/D": 2e-4, **named} for here in where]
+
+
+def at(step: int, steps: int) -> dict[str, float]:
+    """Where a line stands, in a run of one stage."""
+    return {"step": step, "steps": steps, "from": 0, "until": steps, "epoch": 1}
 
 
 def validations(*probes: dict[str, float], steps: int = 2000, every: int = 500) -> Rows:
     """Lines of training that say nothing, and a validation every 500 steps."""
     rows = lines(every * len(probes) // 20, steps=steps)
     for number, probe in enumerate(probes, start=1):
-        rows.append({"step": every * number, "steps": steps, "epoch": 1, **{f"probe/{name}": v for name, v in probe.items()}})
+        rows.append({**at(every * number, steps), **{f"probe/{name}": v for name, v in probe.items()}})
     return sorted(rows, key=lambda row: row["step"])
 
 
@@ -51,8 +56,8 @@ def names(found: Iterable[Ailment]) -> set[str]:
 
 def played(real: float, fake: float, *, kind: str = "vanilla", method: str = "pix2pix", **gan: Any) -> set[str]:
     """What ails a run in which D pays this."""
-    settings = [f"model.gan.kind={kind}", *(f"model.gan.{name}={value}" for name, value in gan.items())]
-    return names(examine(lines(G__gan=1.0, D__real=real, D__fake=fake), config(method, *settings)))
+    changed = [f"model.gan.kind={kind}", *(f"model.gan.{name}={value}" for name, value in gan.items())]
+    return names(examine(lines(G__gan=1.0, D__real=real, D__fake=fake), settings(method, *changed)))
 
 
 # Who wins
@@ -86,35 +91,35 @@ def test_what_a_guess_costs_follows_from_labels_and_from_relativism() -> None:
 
 def test_a_critic_has_no_scale_and_a_run_may_have_no_discriminator() -> None:
     assert played(0.0, 0.0, kind="wgan-gp") == set()
-    assert examine(lines(G__l1=1.0), config("pix2pix", "model.gan=null")) == []
-    assert examine(lines(G__l1=1.0), config("crn")) == []
+    assert examine(lines(G__l1=1.0), settings("pix2pix", "model.gan=null")) == []
+    assert examine(lines(G__l1=1.0), settings("crn")) == []
 
 
 def test_each_discriminator_is_judged_on_its_own() -> None:
     rows = lines(G__gan_x=1.0, D__real_x=0.001, D__fake_x=0.001, D__real_y=0.1, D__fake_y=0.1)
-    (ailment,) = examine(rows, config("cyclegan"))
+    (ailment,) = examine(rows, settings("cyclegan"))
     assert ailment.name == "D has won"
     assert "D/real_x + D/fake_x is 0.8% of what a guess would cost, since step" in ailment.evidence
     assert ailment.remedy.startswith("--set train.player_lr.D=0.0001 or --set model.gan.augment=translation")
     rows = lines(G__gan=1.0, D__real=0.4, D__fake=0.4, D2__real=0.5, D2__fake=0.5)
-    assert names(examine(rows, config("bicyclegan"))) == {"D2 has lost"}
+    assert names(examine(rows, settings("bicyclegan"))) == {"D2 has lost"}
 
 
 def test_a_moment_is_no_victory_nor_is_the_warm_up() -> None:
     rows = lines(G__gan=1.0, D__real=0.001, D__fake=0.001)
-    assert not examine(rows[:15], config())
+    assert not examine(rows[:15], settings())
     for row in rows[-10:]:
         row["D/real"] = 0.2
-    assert not examine(rows, config())
+    assert not examine(rows, settings())
     alone = lines(D__real=0.0, D__fake=0.0)  # SimGAN's D without R
-    assert not examine(alone, config("simgan"))
+    assert not examine(alone, settings("simgan"))
 
 
 def test_a_discriminator_that_goes_up_and_down_about_a_guess_has_not_lost() -> None:
     rows = lines(G__gan=1.0, D__real=0.38, D__fake=0.38)
     for row in rows[::3]:
         row["D/real"] = 0.3
-    assert not examine(rows, config())
+    assert not examine(rows, settings())
 
 
 def test_which_methods_halve_is_as_they_say(tiny) -> None:
@@ -126,25 +131,25 @@ def test_which_methods_halve_is_as_they_say(tiny) -> None:
 
 
 def test_a_player_without_a_learning_rate_stands_still() -> None:
-    (ailment,) = examine([row | {"lr/D": 0.0} for row in lines(30)], config("pix2pix", "train.schedule=cosine"))
+    (ailment,) = examine([row | {"lr/D": 0.0} for row in lines(30)], settings("pix2pix", "train.schedule=cosine"))
     assert ailment == ("D stands still", "lr/D is 0 at step 600 of 2000", "--set train.schedule=constant instead of cosine")
-    (ailment,) = examine([row | {"lr/D": 1e-12} for row in lines(30)], config("pix2pix", "train.player_lr.D=1e-12"))
+    (ailment,) = examine([row | {"lr/D": 1e-12} for row in lines(30)], settings("pix2pix", "train.player_lr.D=1e-12"))
     assert ailment.remedy == "--set train.player_lr.D=0.0002"
-    assert not examine([row | {"lr/D": 1e-7} for row in lines(30)], config())
+    assert not examine([row | {"lr/D": 1e-7} for row in lines(30)], settings())
     rows = lines(100)
     rows[-1]["lr/D"] = 0.0
-    assert not examine(rows, config())  # a cosine has come to its end
+    assert not examine(rows, settings())  # a cosine has come to its end
 
 
 @pytest.mark.parametrize(("share", "said"), [(0.5, {"the data is slower than the network"}), (0.3, set())])
 def test_a_loader_that_keeps_the_network_waiting(share, said) -> None:
     rows = [row | {"waited": share * row["seconds"]} for row in lines(30)]
-    assert names(examine(rows, config())) == said
+    assert names(examine(rows, settings())) == said
 
 
 def test_the_loader_may_take_its_time_in_the_first_epoch() -> None:
     rows = [row | {"waited": row["seconds"], "epoch": row["epoch"] / 100} for row in lines(30)]
-    assert not examine(rows, config())
+    assert not examine(rows, settings())
 
 
 # Outputs
@@ -170,8 +175,8 @@ PAIRED = {**HEALTHY, "correlation-target": 0.9, "reworked-target": 0.2}
 )
 def test_what_ails_outputs_of_pairs(name, sick, well) -> None:
     sick_rows, healthy_rows = (validations(*3 * [PAIRED | values]) for values in (sick, well))
-    assert names(examine(sick_rows, config())) == {name}
-    assert not examine(healthy_rows, config())
+    assert names(examine(sick_rows, settings())) == {name}
+    assert not examine(healthy_rows, settings())
 
 
 @pytest.mark.parametrize(
@@ -183,33 +188,60 @@ def test_what_ails_outputs_of_pairs(name, sick, well) -> None:
 )
 @pytest.mark.parametrize("method", ["cyclegan", "simgan"])
 def test_what_ails_outputs_without_targets(sick, well, method) -> None:
-    assert len(examine(validations(HEALTHY | sick, HEALTHY | sick, steps=3000, every=1500), config(method))) == 1
-    assert not examine(validations(HEALTHY | well, HEALTHY | well, steps=3000, every=1500), config(method))
+    assert len(examine(validations(HEALTHY | sick, HEALTHY | sick, steps=3000, every=1500), settings(method))) == 1
+    assert not examine(validations(HEALTHY | well, HEALTHY | well, steps=3000, every=1500), settings(method))
 
 
 def test_two_validations_in_a_row_must_agree_or_the_only_one_of_a_run_that_is_over() -> None:
     sick = PAIRED | {"spread": 0.0}
-    assert not examine(validations(sick, PAIRED), config())
-    assert not examine(validations(PAIRED, sick), config())
-    assert not examine(validations(sick), config())
-    assert names(examine(validations(sick, steps=500), config())) == {"outputs hardly depend on the input"}
+    assert not examine(validations(sick, PAIRED), settings())
+    assert not examine(validations(PAIRED, sick), settings())
+    assert not examine(validations(sick), settings())
+    assert names(examine(validations(sick, steps=500), settings())) == {"outputs hardly depend on the input"}
 
 
 def test_an_early_validation_does_not_count() -> None:
     sick = PAIRED | {"spread": 0.0}
-    assert not examine(validations(sick, sick, steps=20_000), config())
-    assert not examine(validations(HEALTHY | {"reworked": 0.0}, HEALTHY | {"reworked": 0.0}), config("simgan"))  # R alone
+    assert not examine(validations(sick, sick, steps=20_000), settings())
+    assert not examine(validations(HEALTHY | {"reworked": 0.0}, HEALTHY | {"reworked": 0.0}), settings("simgan"))  # R alone
 
 
 def test_checkerboards_may_fade_until_half_of_the_run_is_over() -> None:
     sick = PAIRED | {"checkerboard": 0.1}
-    assert not examine(validations(sick, sick, steps=2200), config())
-    assert len(examine(validations(sick, sick, sick, steps=2000), config())) == 1
+    assert not examine(validations(sick, sick, steps=2200), settings())
+    assert len(examine(validations(sick, sick, sick, steps=2000), settings())) == 1
+
+
+def test_the_end_of_a_stage_is_the_end_of_its_schedule() -> None:
+    cosine = settings("pix2pix", "train.schedule=cosine")
+    rows = [row | {"from": 1000, "until": 2000, "lr/G": 1e-10, "lr/D": 1e-10} for row in lines(100, steps=3000)]
+    assert not examine([row for row in rows if row["step"] > 1980], cosine)
+    assert names(examine(rows, cosine)) == {"G stands still", "D stands still"}
+
+
+def test_of_a_run_in_stages_the_last_one_is_examined_under_its_own_settings() -> None:
+    sick = [row | {"until": 1000, "lr/G": 0.0} for row in lines(40)]
+    well = [row | {"step": row["step"] + 1000, "from": 1000} for row in lines(40)]
+    staged = settings() | {"stages": {"a": {}, "b": {"train": {"player_lr": {"G": 1e-12}}}}}
+    assert not health.of_run([*sick, *well], staged)
+    (ailment,) = health.of_run([*sick, *(row | {"lr/G": 1e-12} for row in well)], staged)
+    assert ailment.remedy == "--set train.player_lr.G=0.0002"
+
+
+def test_settings_that_say_nothing_of_the_model_leave_what_can_be_said_without_them() -> None:
+    sick = {"spread": 0.0, "correlation-target": -1.0, "saturated": 1.0, "checkerboard": 1.0, "styles": 0.0}
+    rows = validations(*3 * [PAIRED | sick])
+    assert len(health.of_run(rows, completed({"method": "pix2pix"}))) == 5
+
+
+def test_a_pattern_is_compared_with_that_of_real_images_or_not_at_all() -> None:
+    of_outputs_alone = {name: value for name, value in PAIRED.items() if name != "checkerboard-real"} | {"checkerboard": 1.0}
+    assert not examine(validations(*3 * [of_outputs_alone]), settings())
 
 
 def test_nothing_can_be_said_without_lines() -> None:
-    assert examine([], config()) == []
-    assert examine([{"step": 5, "steps": 10, "epoch": 1, "seconds": 1}], config()) == []
+    assert examine([], settings()) == []
+    assert examine([at(5, 10) | {"seconds": 1}], settings()) == []
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -223,12 +255,12 @@ def test_every_remedy_is_a_setting_of_the_method(method) -> None:
         else:
             row |= {"train/l1": 1.0, "val/l1": 20.0 + row["step"]}
     half = [row for row in rows if row["step"] <= 1500]
-    found = [*examine(half, config(method)), *examine(rows, config(method))]
-    settings = [setting for ailment in found for setting in re.findall(r"--set ([\w.]+=[^\s,]+)", ailment.remedy)]
+    found = [*examine(half, settings(method)), *examine(rows, settings(method))]
+    remedies = [setting for ailment in found for setting in re.findall(r"--set ([\w.]+=[^\s,]+)", ailment.remedy)]
     assert len(found) > 5
-    assert len(settings) > 5
-    for setting in settings:
-        config(method, setting)
+    assert len(remedies) > 5
+    for remedy in remedies:
+        settings(method, remedy)
 
 
 # New images
@@ -238,10 +270,10 @@ def gap(*pairs: tuple[float, float], metric: str = "l1") -> list[Ailment]:
     """Of (error on known images, error on new ones), one validation after another."""
     rows = validations(*[{}] * len(pairs), steps=len(pairs) * 500)
     measured = [
-        {"step": 500 * i, "steps": 500 * len(pairs), "epoch": 1, f"train/{metric}": known, f"val/{metric}": new}
+        {**at(500 * i, 500 * len(pairs)), f"train/{metric}": known, f"val/{metric}": new}
         for i, (known, new) in enumerate(pairs, start=1)
     ]
-    return examine([*rows, *measured], config("pix2pix", "data.flip=false"))
+    return examine([*rows, *measured], settings("pix2pix", "data.flip=false"))
 
 
 @pytest.mark.parametrize(
@@ -295,12 +327,12 @@ def examined(new_run, trainer_of, watch, small_scenes) -> Callable[..., list[Ail
     `interfere` may change the method before each look at its outputs.
     """
 
-    def examine_run(method: str, *settings: str, interfere: Interfere | None = None, steps: int = 0) -> list[Ailment]:
+    def examine_run(method: str, *changes: str, interfere: Interfere | None = None, steps: int = 0) -> list[Ailment]:
         steps = steps or (60 if interfere else 250)  # losses take longer to judge than outputs
         usual = ["train.log_every=10", "train.save_every=1000", "train.samples=0", "train.ema=0", "train.validate_every=20"]
         held_out = ["data.hold_back=2"] if method == "simgan" else []  # the other scenes have some
         usual += [f"train.metrics={kills.SEEN[kills.KIND[method]]}", *held_out]
-        run = new_run(method, method, *usual, *settings, steps=steps, data=small_scenes(method))
+        run = new_run(method, method, *usual, *changes, steps=steps, data=small_scenes(method))
 
         def before_a_look(done: int) -> None:
             if interfere and done % 20 == 0:
@@ -308,7 +340,7 @@ def examined(new_run, trainer_of, watch, small_scenes) -> Callable[..., list[Ail
 
         trainer = trainer_of(run, watcher=watch(before_a_look))
         trainer.run()
-        return examine(folder.log(run), runs.saved_config(run))
+        return examine(folder.log(run), runs.saved_config(run).tree())
 
     return examine_run
 
@@ -382,8 +414,8 @@ def test_a_transposed_convolution_can_leave_a_checkerboard(examined) -> None:
 
 def test_a_refiner_that_is_held_too_tightly_does_nothing(examined) -> None:
     held = ["model.refiner.residual=true", "model.lambda_reg=1000"]
-    (ailment, _) = found = examined("simgan", *held)
-    assert names(found) == {"the refiner does nothing"}  # of training and of validations
+    (ailment,) = examined("simgan", *held)  # once, though training and validations both show it
+    assert ailment.name == "the refiner does nothing"
     assert ailment.remedy == "--set model.lambda_reg=250, which is 1000"
 
 
@@ -406,5 +438,5 @@ def test_few_images_are_learned_by_heart(tiny, pair, images, said) -> None:
         if step % 50 == 49:
             new = pair(batch=2, seed=11)
             values = {f"{name}/l1": l1(method.translate(b.x), b.y).item() for name, b in (("train", known), ("val", new))}
-            rows.append({"step": step + 1, "steps": 250, "epoch": 1} | values)
-    assert names(examine(rows, config())) == said
+            rows.append(at(step + 1, 250) | values)
+    assert names(examine(rows, settings())) == said

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from i2i import evaluate, models, runs
+from i2i import evaluate, models, runs, validation
 from i2i.config import from_assignments
 from i2i.data.loader import collate
 from i2i.errors import UserError
@@ -67,6 +67,25 @@ def test_what_is_measured_is_the_model_that_is_written(new_run, trainer_of):
             made = ((method.translate(batch.x) + 1) * 127.5).round()
         measured.append(float(l1(made, (batch.y + 1) * 127.5)))
     assert rows(run, "val/")[-1]["val/l1"] == pytest.approx(np.mean(measured), abs=1e-4)
+
+
+def test_networks_run_in_the_precision_of_the_run_and_metrics_in_float32(new_run, trainer_of, monkeypatch):
+    seen = {}
+    look, measure = validation.Validation._translated, validation.score
+
+    def translated(self, method, *given):
+        method.G.register_forward_hook(lambda *_: seen.update(networks=torch.is_autocast_enabled("cpu")))
+        return look(self, method, *given)
+
+    def score(*given, **named):
+        seen["metrics"] = torch.is_autocast_enabled("cpu")
+        return measure(*given, **named)
+
+    monkeypatch.setattr(validation.Validation, "_translated", translated)
+    monkeypatch.setattr(validation, "score", score)
+    run = new_run("pix2pix", "run", "train.precision=bf16", *kills.validated("pix2pix", every=6))
+    trainer_of(run).run()
+    assert seen == {"networks": True, "metrics": False}
 
 
 def test_a_run_learns_the_same_whether_it_is_validated_or_not(new_run, trainer_of):
@@ -179,7 +198,8 @@ def prepared(images, *settings, method="pix2pix"):
         (["train.patience=3"], "train.patience has no effect, since there are no held-out images"),
         (["train.best_by=l1", "train.validate_every=0", "data.hold_back=1"], "train.best_by has no effect"),
         (["data.hold_back=5"], "data.hold_back is 5, and a side has 5 images"),
-        (["data.hold_back=1", "train.metrics=[l2]"], "there is no metric 'l2'"),
+        (["data.hold_back=1", "train.metrics=[l2]"], "train.metrics: there is no metric 'l2'"),
+        (["data.hold_back=1", "train.metrics=[]"], "train.metrics names no metric"),
         (["data.hold_back=1", "train.metrics=[styles-pixels]"], "train.metrics cannot have 'styles-pixels' for pix2pix"),
         (["data.hold_back=1", "train.best_by=psn"], "train.best_by is 'psn', which is not measured"),
         (["data.hold_back=1", "train.best_by=swd"], "swd needs 10 images, and 1 are held out"),
