@@ -29,7 +29,7 @@ from i2i.models import method_class
 from i2i.prepare import divided
 from i2i.runs import saved_config
 from i2i.scores import PROTOCOL, Asked, Report, Shot, score
-from i2i.segmenter import VOID, Seen
+from i2i.segmenter import VOID, Confusions
 from i2i.styles import drawn, has_styles
 from i2i.training.folder import BEST, CHECKPOINTS, checkpoints, step_of
 from i2i.translate import Direction, Translator
@@ -79,7 +79,7 @@ def two_folders(
             hint = "outputs and targets pair by name, without the suffix"
             raise UserError(f"{counted(len(alone), 'image', 'has')} no partner, such as {_listed(alone)}", hint)
         mine, theirs = [a for a, _ in matched], [b for _, b in matched]
-    seen = Seen(asked.segmenter, labels.of(mine)) if asked.segmenter and labels else None
+    seen = Confusions(asked.segmenter, labels.of(mine)) if asked.segmenter and labels else None
     fakes, reals = ([_shot(source) for source in sources] for sources in (mine, theirs))
     asked = _settled(asked, ["pairs", "sets"] if paired else ["sets"])
     return score(fakes, reals, asked, matched=paired, seen=seen, on_progress=on_progress)
@@ -129,11 +129,11 @@ def a_run(
     return score(fake, real, _settled(asked, kinds), matched=matched, styles=styles, seen=seen, on_progress=on_progress)
 
 
-def _seen(run: Path, asked: Asked, way: Way, sources: Sequence[Source]) -> Seen:
+def _seen(run: Path, asked: Asked, way: Way, sources: Sequence[Source]) -> Confusions:
     """What the segmenter is asked about a run: its inputs are label maps, or paint the classes in the colours of a palette."""
     assert asked.segmenter
     if way.x.labels:
-        return Seen(asked.segmenter, lambda i: _classes(reader.ids(sources[i], way.x.palette), way.x), way.x.classes)
+        return Confusions(asked.segmenter, lambda i: _classes(reader.ids(sources[i], way.x.palette), way.x), way.x.classes)
     if asked.palette is None:
         raise UserError(f"the inputs of '{run}' are no label maps", "--palette, if they show classes as colours")
     palette = asked.palette
@@ -141,7 +141,7 @@ def _seen(run: Path, asked: Asked, way: Way, sources: Sequence[Source]) -> Seen:
     def painted(i: int) -> np.ndarray:
         return nearest(_values(reader.picture(sources[i]), way.x, sources[i]), palette).numpy()
 
-    return Seen(asked.segmenter, painted, len(palette))
+    return Confusions(asked.segmenter, painted, len(palette))
 
 
 def _classes(ids: np.ndarray, domain: Domain) -> np.ndarray:

@@ -18,7 +18,7 @@ from i2i.errors import UserError, meant
 from i2i.models import method_class, without_weights
 from i2i.training import ranks
 from i2i.training.precision import choose_device, choose_precision
-from i2i.validation import examine
+from i2i.validation import foreseen
 
 SHARE, FEWEST, MOST = 10, 20, 50
 """Where the data has no held-out part, one image in `SHARE` is held back, if that makes `FEWEST`, and `MOST` at most."""
@@ -79,7 +79,7 @@ def prepare(config: Config, say: Callable[[str], None] = lambda text: None, *, d
         + (f" · held out: {len(held_out.a)} and {len(held_out.b)}" if held_out else ""),
         *([f"decoded images are kept in memory, up to {budget / 1e9:.1f} GB (data.cache_gb)"] if budget else []),
         *notes,
-        *examine(config, min(len(held_out.a), len(held_out.b)) if held_out else 0),
+        *foreseen(config, min(len(held_out.a), len(held_out.b)) if held_out else 0),
     )
     return Prepared(config, train, held_out, said)
 

@@ -15,7 +15,7 @@ from i2i.errors import UserError
 from i2i.judges import Judge
 from i2i.metrics import METRICS, Kind
 from i2i.metrics.features import WORDS
-from i2i.segmenter import Seen, Segmenter
+from i2i.segmenter import Confusions, Segmenter
 from i2i.tallies import THUMBNAIL, VIEWS, Outcome, Pairs, Sets, Variety
 
 BIASED = 2048
@@ -88,7 +88,7 @@ def score(
     *,
     matched: bool,
     styles: Callable[[int], list[Tensor]] | None = None,
-    seen: Seen | None = None,
+    seen: Confusions | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Measure outputs against real images. `matched`: fake[i] belongs to real[i]; `styles` makes many outputs of input i.

@@ -116,7 +116,7 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-class Seen:
+class Confusions:
     """Counts pixels of each class over the whole set, in outputs and, where there are any, in real images of the same labels.
 
     `labels`: the ids of image i, (H, W), `VOID` where nothing counts; `classes`: how many there are, where that is known.

@@ -27,7 +27,7 @@ STYLED = 8
 """So many inputs are also translated in another style."""
 
 
-def examine(config: Config, held_out: int) -> list[str]:
+def foreseen(config: Config, held_out: int) -> list[str]:
     """What there is to say before training on how it is validated, on so many held-out images a side.
 
     Raises UserError for settings that cannot have the effect that they ask for.

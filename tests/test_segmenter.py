@@ -12,7 +12,7 @@ from i2i.errors import UserError
 from i2i.images import ImageError
 from i2i.metrics.palettes import class_accuracy, confusion
 from i2i.scores import Asked
-from i2i.segmenter import VOID, Seen, Segmenter
+from i2i.segmenter import VOID, Confusions, Segmenter
 
 COLOURS = ((0, 0, 0), (255, 0, 0), (0, 0, 255))
 NAMES = ("seg-accuracy", "seg-class-accuracy", "seg-miou")
@@ -38,7 +38,7 @@ def test_the_accuracy_of_classes_has_the_value_computed_by_hand():
 @pytest.mark.parametrize("of", segmenter.VALUES)
 @pytest.mark.parametrize("ids", [False, True])
 def test_counts_are_those_made_by_hand_in_every_scale_of_values(network, of, ids):
-    seen = Seen(Segmenter(network(of=of, ids=ids), of), lambda i: np.array(TRUE), 3)
+    seen = Confusions(Segmenter(network(of=of, ids=ids), of), lambda i: np.array(TRUE), 3)
     seen.add(0, painted(OUTPUT), painted(TRUE))
     found = seen.outcomes()
     assert [found[name].value for name in NAMES] == pytest.approx([6 / 8, (1 / 2 + 3 / 4 + 1) / 3, (1 / 3 + 3 / 5 + 1) / 3])
@@ -48,7 +48,7 @@ def test_counts_are_those_made_by_hand_in_every_scale_of_values(network, of, ids
 
 def test_classes_are_counted_over_the_whole_set_and_not_image_by_image(network):
     maps = [np.zeros((1, 4), int), np.array([[0, 1, 1, 1]])]
-    seen = Seen(Segmenter(network(), "0..255"), maps.__getitem__, 3)
+    seen = Confusions(Segmenter(network(), "0..255"), maps.__getitem__, 3)
     for i, rows in enumerate([[[0, 0, 0, 1]], [[0, 1, 1, 1]]]):
         seen.add(i, painted(rows), painted(rows))
     assert seen.outcomes()["seg-miou"].value == pytest.approx((4 / 5 + 3 / 4) / 2)
@@ -57,13 +57,13 @@ def test_classes_are_counted_over_the_whole_set_and_not_image_by_image(network):
 def test_void_does_not_count(network):
     labels = np.array(TRUE)
     labels[np.array(OUTPUT) != labels] = VOID
-    seen = Seen(Segmenter(network(), "0..255"), lambda i: labels, 3)
+    seen = Confusions(Segmenter(network(), "0..255"), lambda i: labels, 3)
     seen.add(0, painted(OUTPUT), painted(TRUE))
     assert [outcome.value for outcome in seen.outcomes().values()] == [1, 1, 1]
 
 
 def test_where_all_is_void_there_is_no_number(network):
-    seen = Seen(Segmenter(network(), "0..255"), lambda i: np.full((2, 4), VOID), 3)
+    seen = Confusions(Segmenter(network(), "0..255"), lambda i: np.full((2, 4), VOID), 3)
     seen.add(0, painted(OUTPUT), painted(TRUE))
     assert (seen.outcomes(), seen.warnings()) == ({}, [])
 
@@ -72,14 +72,14 @@ def test_a_network_with_a_size_gets_images_and_labels_in_that_size(network):
     fixed = Segmenter(network(shape=(1, 3, 4, 8)), "0..255")
     ids, classes = fixed(painted(np.repeat(np.repeat(TRUE, 4, 0), 4, 1)))
     assert (ids.shape, classes) == ((4, 8), 3)
-    seen = Seen(fixed, lambda i: np.repeat(np.repeat(TRUE, 8, 0), 8, 1), 3)
+    seen = Confusions(fixed, lambda i: np.repeat(np.repeat(TRUE, 8, 0), 8, 1), 3)
     seen.add(0, *2 * [painted(np.repeat(np.repeat(TRUE, 8, 0), 8, 1))])
     assert seen.outcomes()["seg-accuracy"].value == 1
 
 
 def test_a_segmenter_that_fails_on_real_images_is_said_to_mean_little(network):
     wrong = Segmenter(network(of="-1..1"), "0..1")  # it was trained in another scale
-    seen = Seen(wrong, lambda i: np.array(TRUE)[::-1, ::-1], 3)
+    seen = Confusions(wrong, lambda i: np.array(TRUE)[::-1, ::-1], 3)
     seen.add(0, painted(OUTPUT), painted(TRUE))
     (warning,) = seen.warnings()
     assert warning.startswith("the segmenter is poor on real images already (mean IoU 0.")
@@ -87,7 +87,7 @@ def test_a_segmenter_that_fails_on_real_images_is_said_to_mean_little(network):
 
 
 def test_without_real_images_of_the_labels_there_is_nothing_to_compare_with_and_that_is_said(network):
-    seen = Seen(Segmenter(network(), "0..255"), lambda i: np.array(TRUE), 3)
+    seen = Confusions(Segmenter(network(), "0..255"), lambda i: np.array(TRUE), 3)
     seen.add(0, painted(OUTPUT), None)
     found = seen.outcomes()["seg-accuracy"]
     assert (found.value, found.baseline, found.baseline_n) == (6 / 8, None, None)
@@ -125,7 +125,7 @@ def test_an_output_that_is_neither_logits_nor_ids_is_refused(network, monkeypatc
     ],
 )
 def test_other_classes_than_those_of_the_labels_are_refused(network, classes, labels, how, words):
-    seen = Seen(Segmenter(network(**how), "0..255"), lambda i: np.array(labels), classes)
+    seen = Confusions(Segmenter(network(**how), "0..255"), lambda i: np.array(labels), classes)
     with pytest.raises(UserError, match=words) as error:
         seen.add(0, painted([[2, 2]]), painted([[2, 2]]))
     assert "in their order" in error.value.hint

@@ -104,7 +104,7 @@ def correlation(a: Tensor, b: Tensor) -> float:
 def reworked(x: Tensor, output: Tensor) -> float:
     """The mean of |output - clip(a x + b)| with the best a and b of each channel, both (1, C, H, W).
 
-    They are fitted where the output is not clipped; where all of it is, it is that end of the range, with a = 0.
+    They are fitted where the output is not clipped, and to all of it where it is clipped everywhere.
     """
     left = []
     for given, made in zip(x[0], output[0], strict=True):

@@ -10,6 +10,7 @@ import torch
 
 from i2i.config import Layer, dump
 from i2i.models import configure
+from i2i.report.pictures import GIVEN
 from i2i.training import sheets
 from i2i.training.health import Ailment
 
@@ -21,7 +22,6 @@ COLUMNS = {
     "simgan": ("synthetic", "refined", "real"),
     "crn": ("input", "output", "output 2", "target"),
 }
-GIVEN = {"input", "target", "boundaries", "x", "y", "synthetic", "real"}
 
 
 @pytest.fixture(scope="session")

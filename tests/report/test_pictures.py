@@ -7,8 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from i2i.methods import METHODS
 from i2i.report import pictures
 from i2i.training import cells
 
@@ -97,3 +99,11 @@ def test_a_sheet_of_before_is_shown_whole(tmp_path):
 )
 def test_columns_that_belong_together_are_a_block(expected):
     assert pictures.blocks([name for block in expected for name in block]) == expected
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_method_shows_of_its_data_is_known_to_be_given(tiny, pair, method):
+    batch = pair(batch=2)
+    sheet = tiny(method).eval().sheet(batch)
+    given = {name for name, images in sheet.items() if any(torch.equal(images, side) for side in batch[:2])}
+    assert given == sheet.keys() & set(pictures.GIVEN)
