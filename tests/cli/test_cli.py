@@ -88,7 +88,7 @@ def test_the_version_is_printed(i2i):
         ("resume nowhere", "'nowhere' is not a run", "runs lie in runs/"),
         ("show nowhere", "'nowhere' is not a run", "runs lie in runs/"),
         ("compare nowhere", "'nowhere' is not a run", "runs lie in runs/"),
-        ("compare nowhere --sort smim", "there is no metric 'smim'", "did you mean 'ssim'?"),
+        ("compare nowhere --sort smim", "--sort: there is no metric 'smim'", "did you mean 'ssim'?"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_a_hint_on_stderr_with_status_2(i2i, words, error, hint, tmp_path, monkeypatch):
